@@ -121,7 +121,7 @@ class OpenPlan:
     def reverse(self) -> Plan:
         """Returns the plan that reverts this one, in a file next to it."""
         core = self._client()
-        return plan_of(core, self._file.revert_file(), temporary=self._temporary, new_key=self._new_key)
+        return plan_of(core, self._file.revert_file(core), temporary=self._temporary, new_key=self._new_key)
 
     def reverted_by(self) -> str | None:
         """Returns the last revert of the plan, if the accounts have its values now."""

@@ -780,8 +780,8 @@ class Plan(_PlanView):
             import logging
 
             logging.getLogger("replyio").warning(
-                "nothing was sent: %s was reverted by %s, and no run writes its changed rows again; to write the "
-                "values again, plan the table again with another save_as=",
+                "nothing was sent: %s was reverted by %s, or is being reverted, and no run writes its changed rows "
+                "again; to write the values again, plan the table again with another save_as=",
                 *map(safe_text, (self._path, revert)),
             )
 

@@ -31,11 +31,16 @@ use crate::plan::run::{self, ApplyOptions, OnConflict, OnUnknownMember, Selectio
 
 /// A plan: a view of its file.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct PlanFile(file::PlanFile, Mutex<Known>);
+pub(super) struct PlanFile {
+    file: file::PlanFile,
+    /// Whether a missing log of the plan or of its revert is accepted.
+    recovers: bool,
+    known: Mutex<Known>,
+}
 
 impl PlanFile {
     fn new(file: file::PlanFile, known: Known) -> Self {
-        Self(file, Mutex::new(known))
+        Self { file, recovers: false, known: Mutex::new(known) }
     }
 
     /// Returns what is known of this state of the file, or finds it. The lock is held with the interpreter only, so
@@ -47,8 +52,8 @@ impl PlanFile {
         fits: impl Fn(&T) -> bool,
         find: impl FnOnce(&file::PlanFile) -> Result<T, FileError> + Send,
     ) -> PyResult<T> {
-        let known = || lock(&self.1);
-        let stamp = Stamp::of(self.0.real_path());
+        let known = || lock(&self.known);
+        let stamp = Stamp::of(self.file.real_path());
         if known().is_of(stamp.as_ref()) {
             if let Some(found) = slot(&mut known()).clone().filter(fits) {
                 return Ok(found);
@@ -57,7 +62,7 @@ impl PlanFile {
             known().renew(stamp);
         }
         let found = self.with(py, find)?;
-        if known().is_of(Stamp::of(self.0.real_path()).as_ref()) {
+        if known().is_of(Stamp::of(self.file.real_path()).as_ref()) {
             *slot(&mut known()) = Some(found.clone());
         }
         Ok(found)
@@ -72,7 +77,7 @@ impl PlanFile {
         py: Python<'_>,
         work: impl FnOnce(&file::PlanFile) -> Result<T, FileError> + Send,
     ) -> PyResult<T> {
-        lane::reading(py, || work(&self.0))?.map_err(|error| refused(py, &error))
+        lane::reading(py, || work(&self.file))?.map_err(|error| refused(py, &error))
     }
 }
 
@@ -80,7 +85,7 @@ impl PlanFile {
 impl PlanFile {
     /// Returns the last revert of the plan, if the accounts have its values now.
     fn reverted_by(&self, py: Python<'_>) -> PyResult<Option<PathBuf>> {
-        guarded(py, "reverted_by", || self.with(py, |file| Ok(file.reverted_by())))
+        guarded(py, "reverted_by", || self.with(py, file::PlanFile::reverted_by))
     }
 
     /// Starts to plan the updates of a table, into a new file.
@@ -145,7 +150,8 @@ impl PlanFile {
                 let known = Known::in_advance(client, &file)?;
                 Ok::<_, FileError>((file, known))
             })?;
-            opened.map(|(file, known)| Self::new(file, known)).map_err(|error| refused(py, &error))
+            let opened = opened.map_err(|error| refused(py, &error));
+            opened.map(|(file, known)| Self { recovers: recover, ..Self::new(file, known) })
         })
     }
 
@@ -195,13 +201,13 @@ impl PlanFile {
     /// The path.
     #[getter]
     fn path(&self, py: Python<'_>) -> PyResult<PathBuf> {
-        guarded(py, "path", || Ok(self.0.path().to_path_buf()))
+        guarded(py, "path", || Ok(self.file.path().to_path_buf()))
     }
 
     /// The purpose of the plan.
     fn header<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "header", || {
-            let header = self.0.header();
+            let header = self.file.header();
             let result = PyDict::new(py);
             result.set_item("base_url", &header.base_url)?;
             result.set_item("mode", header.mode.as_str())?;
@@ -212,7 +218,7 @@ impl PlanFile {
             result.set_item("is_revert", header.is_revert)?;
             result.set_item("act_as", header.act_as.as_deref())?;
             result.set_item("team_id", header.team_id)?;
-            result.set_item("cleared", self.0.cleared())?;
+            result.set_item("cleared", self.file.cleared())?;
             let suspicious = header.suspicions.iter().map(|found| (found.column.as_str(), found.cells, found.row));
             result.set_item("suspicious", suspicious.collect::<Vec<_>>())?;
             Ok(result)
@@ -264,12 +270,21 @@ impl PlanFile {
         })
     }
 
-    /// The plan that reverts this one, in a file next to it: a new one, or an existing one with open rows.
-    fn revert_file(&self, py: Python<'_>) -> PyResult<Self> {
+    /// The plan that reverts this one, in a file next to it: a new one for the key of this client, or an existing one with
+    /// open rows.
+    fn revert_file(&self, py: Python<'_>, client: &Client) -> PyResult<Self> {
         guarded(py, "revert_file", || {
-            let file = self.with(py, file::PlanFile::revert_file)?;
+            let key = &client.here(py)?.config().api_key;
+            let file = self.with(py, |file| file.revert_file_with(Some(key), self.recovers))?;
             Ok(Self::new(file, Known::default()))
         })
+    }
+
+    /// Returns the name that a plan, its reverts and their reverts have in common.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
+    fn origin(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+        guarded(py, "origin", || Ok(file::PlanFile::origin(&path)))
     }
 }
 

@@ -41,7 +41,7 @@ def test_a_run_of_a_plan_that_was_reverted_says_why_it_writes_nothing(
         )
         assert resumed.apply(progress=False).requests == 0
         (said,) = caplog.messages
-        assert said.startswith(f"nothing was sent: {path} was reverted by {tmp_path / 'a.revert.replyplan'}, and")
+        assert said.startswith(f"nothing was sent: {path} was reverted by {tmp_path / 'a.revert.replyplan'}, or is")
         # The accounts have the values of the plan again.
         revert.revert(progress=False)
         assert resumed.apply(progress=False).requests == 0

@@ -348,3 +348,172 @@ fn an_update_of_a_revert_that_was_not_sent_leaves_the_values_that_its_plan_store
     assert_eq!(unnamed(), [phone]);
     assert_eq!(revert.counts().unwrap()[&Status::Pending], 1);
 }
+
+/// Ends some rows of a plan.
+fn end(file: &PlanFile, rows: &[u64], status: Status) {
+    let run = file.start_run().unwrap();
+    for row in rows {
+        block_on(run.finish(*row, finished(status, None))).unwrap();
+    }
+}
+
+fn change(file: &PlanFile, rows: &[u64]) {
+    let run = file.start_run().unwrap();
+    rows.iter().for_each(|row| send(&run, *row, Vec::new(), finished(Status::Changed, None)));
+}
+
+/// The name of the revert for which a run of a plan is refused.
+fn held_by(file: &PlanFile) -> Option<String> {
+    let revert = file.reverted_by().unwrap();
+    revert.map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+}
+
+const FIRST: Option<&str> = Some("plan.revert.replyio");
+
+#[test]
+fn only_a_complete_revert_of_a_revert_sets_a_plan_free() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0, 1]);
+    let first = file.revert_file().unwrap();
+    assert_eq!(held_by(&file).as_deref(), FIRST, "the revert has rows that it has not tried");
+    change(&first, &[0, 1]);
+    let second = first.revert_file().unwrap();
+    assert_eq!(held_by(&file).as_deref(), FIRST, "the revert of the revert has restored nothing");
+    change(&second, &[0]);
+    assert_eq!(held_by(&file).as_deref(), FIRST, "it has restored a part");
+    for status in [Status::Unknown, Status::Failed, Status::Conflict] {
+        end(&second, &[1], status);
+        assert_eq!(held_by(&file).as_deref(), FIRST, "a row is {status:?}");
+    }
+    end(&second, &[1], Status::Unchanged);
+    assert_eq!(held_by(&file), None);
+    // The third generation is the revert of the plan again, from its first row on.
+    let third = second.revert_file().unwrap();
+    assert_eq!(held_by(&file).as_deref(), FIRST, "someone begins to restore the values of the revert");
+    end(&third, &[0], Status::Unchanged);
+    assert_eq!(held_by(&file).as_deref(), FIRST, "the accounts have the values of the revert");
+    let fourth = third.revert_file().unwrap();
+    assert!(fourth.counts().unwrap().is_empty());
+    assert_eq!(held_by(&file), None);
+    // And a revert that was undone once may be resumed with rows=.
+    change(&first, &[0]);
+    assert_eq!(held_by(&file).as_deref(), FIRST, "it has written since");
+}
+
+#[test]
+fn a_revert_that_has_restored_nothing_is_undone_by_its_revert() {
+    for statuses in [[Status::Pending, Status::Pending], [Status::Conflict, Status::Pending]] {
+        let folder = Folder::new();
+        let file = build(&folder.plan(), 10).unwrap();
+        change(&file, &[0, 1]);
+        let first = file.revert_file().unwrap();
+        if statuses.contains(&Status::Conflict) {
+            end(&first, &[0], Status::Conflict);
+        }
+        assert_eq!(held_by(&file).as_deref(), FIRST);
+        let second = first.revert_file().unwrap();
+        assert!(second.counts().unwrap().is_empty());
+        assert_eq!((held_by(&file), held_by(&first)), (None, None));
+        // Whoever reverts that as well still has a way out.
+        second.revert_file().unwrap();
+        assert_eq!(held_by(&file).as_deref(), FIRST);
+        let again = first.revert_file().unwrap();
+        assert_eq!(again.path(), folder.path().join("plan.revert.revert2.replyio"));
+        assert_eq!(held_by(&file), None);
+        // If the revert is resumed after all, it holds its plan again.
+        change(&first, &[1]);
+        assert_eq!(held_by(&file).as_deref(), FIRST);
+    }
+}
+
+#[test]
+fn a_revert_that_finds_each_account_as_it_was_undoes_a_revert() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0, 1]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0, 1]);
+    end(&first.revert_file().unwrap(), &[0, 1], Status::Unchanged);
+    assert_eq!(held_by(&file), None);
+}
+
+#[test]
+fn reverts_are_found_behind_a_gap_and_the_next_has_the_next_number() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0]);
+    change(&file, &[1]);
+    let second = file.revert_file().unwrap();
+    change(&second, &[0]);
+    fs::rename(first.path(), folder.path().join("away")).unwrap();
+    assert_eq!(held_by(&file).as_deref(), Some("plan.revert2.replyio"));
+    assert_eq!(file.revert_file().unwrap().path(), second.path(), "it is resumed");
+    end(&second, &[1], Status::Unchanged);
+    assert_eq!(file.revert_file().unwrap().path(), folder.path().join("plan.revert3.replyio"));
+    // The reverts of the others are not its own, and neither are other names.
+    let other = build(&folder.path().join("plan.reverted.replyio"), 10).unwrap();
+    assert_eq!(held_by(&other), None);
+    assert_eq!(held_by(&second), None);
+}
+
+#[test]
+fn a_revert_that_cannot_be_read_holds_its_plan_and_undoes_nothing() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0]);
+    let second = first.revert_file().unwrap();
+    change(&second, &[0]);
+    assert_eq!(held_by(&file), None);
+    let damage = |path: &std::path::Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let end = bytes.len() - 4_096;
+        bytes.iter_mut().skip(end).for_each(|byte| *byte ^= 0x55);
+        fs::write(path, bytes).unwrap();
+    };
+    damage(second.path());
+    assert_eq!(held_by(&file).as_deref(), FIRST);
+    damage(first.path());
+    assert_eq!(held_by(&file).as_deref(), FIRST);
+}
+
+#[test]
+fn a_revert_has_the_mark_of_the_key_that_makes_it() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    let new_key = replyio::ApiKey::new("another-key-of-the-test").unwrap();
+    let revert = file.revert_file_with(Some(&new_key), false).unwrap();
+    assert!(revert.header().key.is_of(&new_key) && !revert.header().key.is_of(&super::key()));
+    assert!(PlanFile::open(revert.path()).unwrap().header().key.is_of(&new_key));
+}
+
+#[test]
+fn a_revert_without_its_log_is_recovered_only_if_asked() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0, 1]);
+    let revert = file.revert_file().unwrap();
+    let run = revert.start_run().unwrap();
+    send(&run, 0, Vec::new(), finished(Status::Changed, None));
+    let copy = Folder::new();
+    for name in ["plan.replyio", "plan.revert.replyio"] {
+        fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    drop(run);
+    let file = PlanFile::open(&copy.plan()).unwrap();
+    let error = file.revert_file().err().unwrap();
+    assert!(matches!(error.kind(), FileErrorKind::NeedsLog), "{error}");
+    assert_eq!(held_by(&file).as_deref(), FIRST);
+    let again = file.revert_file_with(None, true).unwrap();
+    // Its rows may have been sent, so no run would end them all: the next one reads every account again.
+    assert_eq!(again.path(), copy.path().join("plan.revert2.replyio"));
+    assert_eq!(
+        PlanFile::open(&copy.path().join("plan.revert.replyio")).unwrap().counts().unwrap()[&Status::Unknown],
+        2
+    );
+}

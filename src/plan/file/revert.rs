@@ -1,12 +1,17 @@
 //! The plan that reverts another one: its content and its file name.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::{FileError, FileErrorKind};
-use super::header::{Facts, Header};
+use super::header::{Facts, Header, KeyMark};
 use super::private::remove;
 use super::{Builder, PlanFile, State, check, connect, log};
 use crate::clock::now_ms;
+use crate::config::ApiKey;
+use crate::plan::Status;
 use crate::sabotage::{Guard, is_off};
 
 /// Returns whether a half-written file is a revert of this plan, or empty: a process may have died after it created
@@ -23,9 +28,35 @@ fn is_half_made(path: &Path, parent: &str) -> bool {
             || has_parent().is_some_and(|header| header.parent.as_deref() == Some(parent)))
 }
 
+/// Returns the name of the plan that a file reverts, and the number of the revert, as far as the file's name says so.
+fn reverts(file: &Path) -> Option<(String, u32)> {
+    let lossy = |name: Option<&OsStr>| name.map(|name| name.to_string_lossy().into_owned());
+    let (stem, suffix) = (lossy(file.file_stem())?, lossy(file.extension()));
+    let number = |digits: &str| match digits {
+        "" => Some(1),
+        _ if digits.starts_with(['0', '+']) => None,
+        _ => digits.parse().ok().filter(|number| *number > 1),
+    };
+    let of_stem = stem.rsplit_once(".revert").filter(|(plan, _)| !plan.is_empty()).and_then(|(plan, digits)| {
+        let suffix = suffix.as_ref().map_or_else(String::new, |suffix| format!(".{suffix}"));
+        Some((format!("{plan}{suffix}"), number(digits)?))
+    });
+    // A plan without a suffix.
+    of_stem.or_else(|| Some((stem, number(suffix?.strip_prefix("revert")?)?)))
+}
+
+/// What the reverts of a plan say about it.
+#[derive(Default)]
+struct Standing {
+    /// The last revert that is in effect: it has restored values, or may do so, and was not undone.
+    held_by: Option<PathBuf>,
+    /// Whether a revert has written again everything that this plan has written, and is in effect itself.
+    is_undone: bool,
+}
+
 impl PlanFile {
-    /// Returns the plan that reverts this one, in a file next to it: `name.revert.suffix`, or the next free name,
-    /// `name.revert2.suffix` and so on.
+    /// Returns the plan that reverts this one, in a file next to it: `name.revert.suffix`, `name.revert2.suffix` and so
+    /// on, the name after the last one that exists.
     ///
     /// Opens an earlier revert only to resume it: it has open rows, this plan has written nothing since it was created,
     /// and it was not reverted itself. A revert whose creation was interrupted is created again.
@@ -34,12 +65,22 @@ impl PlanFile {
     /// Returns [`FileErrorKind::Locked`] if a run uses this plan, [`FileErrorKind::Foreign`] if another file than a
     /// revert of this plan has one of the names, and another kind if one of the files cannot be used.
     pub fn revert_file(&self) -> Result<Self, FileError> {
+        self.revert_file_with(None, false)
+    }
+
+    /// The same. A new file contains the mark of this API key instead of the one of this plan. `recover` opens a revert
+    /// whose log is missing, as [`PlanFile::recover`] does.
+    ///
+    /// # Errors
+    /// Returns the errors of [`PlanFile::revert_file`].
+    pub fn revert_file_with(&self, key: Option<&ApiKey>, recover: bool) -> Result<Self, FileError> {
         // A run could write rows that the revert does not have, or that it has already read.
         let _no_run = self.start_run()?;
         let state = self.state()?;
         let writes = state.writes();
-        for number in 1_u32.. {
-            let path = self.revert_path(number);
+        let mut last = 0_u32;
+        for (number, path) in self.reverts()? {
+            last = number;
             let foreign = || {
                 let name = self.path().display();
                 let what = format!(
@@ -48,23 +89,26 @@ impl PlanFile {
                 );
                 FileError::new(&path, FileErrorKind::Foreign(what))
             };
-            if path.symlink_metadata().is_err() {
-                return self.revert_as(&path, state);
-            }
-            let found = match Self::open_settled(&path) {
+            let found = Self::open_settled(&path).or_else(|error| match error.kind() {
+                FileErrorKind::NeedsLog if recover => Self::recover(&path),
+                _ => Err(error),
+            });
+            let found = match found {
                 Ok(found) => found,
                 Err(error) => match error.kind() {
                     FileErrorKind::HalfWritten if is_half_made(&path, &self.header().identity) => {
                         log::refuse_stray(&path)?;
                         remove(&path);
-                        return self.revert_as(&path, state);
+                        return self.revert_as(&path, state, key);
                     }
                     FileErrorKind::HalfWritten
                     | FileErrorKind::Missing
                     | FileErrorKind::NotAPlan
                     | FileErrorKind::Older => return Err(foreign()),
                     FileErrorKind::Damaged(what) => {
-                        let what = format!("is a damaged revert ({what}); move it away, then revert again");
+                        let what = format!(
+                            "is a damaged revert ({what}); move it away, then revert again before you apply the plan"
+                        );
                         return Err(FileError::new(&path, FileErrorKind::Foreign(what)));
                     }
                     _ => return Err(error),
@@ -81,33 +125,62 @@ impl PlanFile {
                 return Ok(found);
             }
         }
-        Err(FileError::new(self.path(), FileErrorKind::Exists))
+        self.revert_as(&self.revert_path(last.saturating_add(1)), state, key)
     }
 
-    /// Returns whether this revert has rows that no run has tried and was not reverted itself, or has no rows at all:
-    /// another revert would be the same.
+    /// Returns whether this revert was not reverted itself, and has rows that no run has tried, or no rows at all: another
+    /// revert would be the same.
     fn has_rest(&self) -> Result<bool, FileError> {
-        let is_reverted = self.revert_path(1).symlink_metadata().is_ok();
-        Ok(self.counts()?.is_empty() || (!is_reverted && self.has_untried()?))
+        Ok(self.reverts()?.is_empty() && (self.counts()?.is_empty() || self.has_untried()?))
     }
 
-    /// Returns the last revert of this plan that has restored values, or may do so, and was not reverted itself. A file
-    /// that has the name of a revert and cannot be read counts: another process may be writing it.
-    pub fn reverted_by(&self) -> Option<PathBuf> {
-        let paths = (1_u32..).map(|number| self.revert_path(number));
-        let restores = |path: &PathBuf| match Self::open(path) {
-            Ok(revert) => {
-                let is_ours = revert.header().parent.as_ref() == Some(&self.header().identity);
-                let restores = || Ok::<_, FileError>(revert.written()? > 0 || revert.has_untried()?);
-                is_ours && restores().unwrap_or(true) && revert.reverted_by().is_none()
+    /// Returns the last revert of this plan that is in effect: it has restored values, or may do so, and no revert of it
+    /// has written them again. A file that has the name of a revert and cannot be read counts: another process may be
+    /// writing it.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if this file or its folder cannot be read.
+    pub fn reverted_by(&self) -> Result<Option<PathBuf>, FileError> {
+        self.standing().map(|standing| standing.held_by)
+    }
+
+    fn standing(&self) -> Result<Standing, FileError> {
+        let writes = self.state()?.writes();
+        let mut standing = Standing::default();
+        for path in self.reverts()?.into_values() {
+            let revert = match Self::open(&path) {
+                Ok(revert) if revert.header().parent.as_ref() != Some(&self.header().identity) => continue,
+                Ok(revert) => revert,
+                Err(error) => {
+                    let is_none = matches!(
+                        error.kind(),
+                        FileErrorKind::HalfWritten
+                            | FileErrorKind::Missing
+                            | FileErrorKind::NotAPlan
+                            | FileErrorKind::Older
+                    );
+                    if !is_none {
+                        standing.held_by = Some(path);
+                    }
+                    continue;
+                }
+            };
+            let look = || Ok::<_, FileError>((revert.counts()?, revert.has_untried()?, revert.standing()?));
+            let Ok((counts, has_untried, its)) = look() else {
+                standing.held_by = Some(path);
+                continue;
+            };
+            let has = |status: &Status| counts.contains_key(status);
+            let may_restore = has_untried || [Status::Changed, Status::Unknown].iter().any(has);
+            // Only a complete revert undoes: a partial one has not written everything again.
+            let is_complete = ![Status::Pending, Status::Unknown, Status::Failed, Status::Conflict].iter().any(has);
+            let is_current = revert.header().parent_writes.as_ref() == Some(&writes);
+            standing.is_undone |= is_complete && is_current && its.held_by.is_none() && !its.is_undone;
+            if may_restore && !its.is_undone {
+                standing.held_by = Some(path);
             }
-            Err(error) => !matches!(
-                error.kind(),
-                FileErrorKind::HalfWritten | FileErrorKind::Missing | FileErrorKind::NotAPlan | FileErrorKind::Older
-            ),
-        };
-        let paths: Vec<PathBuf> = paths.take_while(|path| path.symlink_metadata().is_ok()).collect();
-        paths.into_iter().rev().find(restores)
+        }
+        Ok(standing)
     }
 
     /// Refuses a run that would write values again that a revert has restored.
@@ -116,14 +189,47 @@ impl PlanFile {
     /// Returns [`FileErrorKind::Reverted`] if there is such a revert.
     pub(in crate::plan) fn refuse_if_reverted(&self) -> Result<(), FileError> {
         let refused = |revert| FileError::new(self.path(), FileErrorKind::Reverted(revert));
-        self.reverted_by().map_or(Ok(()), |revert| Err(refused(revert)))
+        self.reverted_by()?.map_or(Ok(()), |revert| Err(refused(revert)))
+    }
+
+    /// Returns the name that a plan, its reverts and their reverts have in common.
+    pub fn origin(file: &Path) -> String {
+        let mut name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        while let Some((plan, _)) = reverts(Path::new(&name)) {
+            name = plan;
+        }
+        name
+    }
+
+    /// Returns the files that have the name of a revert of this plan, by their numbers. Someone may have moved one of them
+    /// away, so this lists the folder.
+    fn reverts(&self) -> Result<BTreeMap<u32, PathBuf>, FileError> {
+        let plan = self.place();
+        let name = plan.file_name().unwrap_or_default().to_string_lossy();
+        let ignores_case = cfg!(any(windows, target_os = "macos"));
+        let is_ours = |found: &str| found == name || (ignores_case && found.eq_ignore_ascii_case(&name));
+        let folder = plan.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let io = |error: std::io::Error| FileError::new(self.path(), FileErrorKind::Io(error.to_string()));
+        let mut found = BTreeMap::new();
+        for file in fs::read_dir(folder).map_err(io)? {
+            let file = file.map_err(io)?.file_name();
+            if let Some((_, number)) = reverts(Path::new(&file)).filter(|(plan, _)| is_ours(plan)) {
+                found.insert(number, self.revert_path(number));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the path next to which the reverts are.
+    fn place(&self) -> &Path {
+        // A link, or a relative path after the working directory changed, has another folder or name than the plan.
+        let is_real =
+            fs::canonicalize(self.path()).is_ok_and(|real| real == self.real_path()) && !self.path().is_symlink();
+        if is_real { self.path() } else { self.real_path() }
     }
 
     fn revert_path(&self, number: u32) -> PathBuf {
-        // A link, or a relative path after the working directory changed, has another folder or name than the plan.
-        let is_real =
-            std::fs::canonicalize(self.path()).is_ok_and(|real| real == self.real_path()) && !self.path().is_symlink();
-        let path = if is_real { self.path() } else { self.real_path() };
+        let path = self.place();
         let mut name = path.file_stem().unwrap_or_default().to_owned();
         name.push(".revert");
         if number > 1 {
@@ -136,15 +242,17 @@ impl PlanFile {
         path.with_file_name(name)
     }
 
-    /// Creates the plan that reverts this one, in a new file. `state` is that of this plan.
+    /// Creates the plan that reverts this one, in a new file. `state` is that of this plan. The file contains the mark of
+    /// this API key instead of the one of this plan.
     ///
     /// # Errors
     /// Returns [`FileError`] if one of the two files cannot be used.
-    pub fn revert_as(&self, path: &Path, state: State) -> Result<Self, FileError> {
+    pub fn revert_as(&self, path: &Path, state: State, key: Option<&ApiKey>) -> Result<Self, FileError> {
         let header = Header {
             identity: Header::new_identity()?,
             parent: Some(self.header().identity.clone()),
             parent_writes: Some(state.writes()),
+            key: key.map_or(Ok(self.header().key), KeyMark::of)?,
             suspicions: Vec::new(),
             is_revert: true,
             created_at_ms: now_ms(),
@@ -163,5 +271,38 @@ impl PlanFile {
             builder.add(row)
         })?;
         builder.seal(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_revert_tells_its_plan_and_its_number() {
+        for (file, expected) in [
+            ("a.revert.replyplan", Some(("a.replyplan", 1))),
+            ("a.revert12.replyplan", Some(("a.replyplan", 12))),
+            ("a.revert.revert3.replyplan", Some(("a.revert.replyplan", 3))),
+            ("a.revert3.revert.replyplan", Some(("a.revert3.replyplan", 1))),
+            ("a.revert", Some(("a", 1))),
+            ("a.revert2", Some(("a", 2))),
+            ("a.revert2.revert", Some(("a.revert", 2))),
+            ("a.revert.replyplan.revert", Some(("a.replyplan.revert", 1))),
+            (".replyplan.revert", Some((".replyplan", 1))),
+            (".revert.replyplan", None),
+            ("a.replyplan", None),
+            ("a.reverted.replyplan", None),
+            ("a.revert1.replyplan", None),
+            ("a.revert02.replyplan", None),
+            ("a.revert+2.replyplan", None),
+            ("a.revert99999999999.replyplan", None),
+            ("a.revert.replyplan-wal", Some(("a.replyplan-wal", 1))),
+        ] {
+            let expected = expected.map(|(plan, number)| (plan.to_owned(), number));
+            assert_eq!(reverts(Path::new(file)), expected, "{file}");
+        }
+        assert_eq!(PlanFile::origin(Path::new("/x/a.revert.revert3.replyplan")), "a.replyplan");
+        assert_eq!(PlanFile::origin(Path::new("a.reverted.replyplan")), "a.reverted.replyplan");
     }
 }
