@@ -353,7 +353,7 @@ fn an_update_of_a_revert_that_was_not_sent_leaves_the_values_that_its_plan_store
 fn end(file: &PlanFile, rows: &[u64], status: Status) {
     let run = file.start_run().unwrap();
     for row in rows {
-        block_on(run.finish(*row, finished(status, None))).unwrap();
+        block_on(run.store(finish(*row, finished(status, None)))).unwrap();
     }
 }
 
