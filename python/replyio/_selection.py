@@ -229,15 +229,29 @@ def _is_same(found: object, planned: object) -> bool:
     if isinstance(found, str) and isinstance(planned, str):
         # An edit may remove only a space.
         return found in {planned, *(guard(delimiter)(planned) for delimiter in ",\t")}
-    return _plain(found) == _plain(planned)
+    return _plain(found) == ("" if planned is None else str(planned))
 
 
 def _plain(value: object) -> str:
-    if value is None or value != value:  # noqa: PLR0124 - NaN  # pyright: ignore[reportUnnecessaryComparison]
+    """Returns the text of a cell, which a library may have converted; that of a missing value is empty."""
+    if _is_missing(value):
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, Decimal) and (number := _whole(value)) is not None:
         return str(number)
-    text = str(value).strip()
-    return "" if text in {"<NA>", "NaT"} else text
+    return str(value).strip()
+
+
+def _is_missing(value: object) -> bool:
+    """Returns whether a value is the one that a library has for "no value"; a text of its name is none."""
+    if value is None:
+        return True
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    kind = type(value)
+    # It cannot be compared: the result has no truth value.
+    if kind.__module__.startswith("pandas.") and kind.__name__ in {"NAType", "NaTType"}:
+        return True
+    is_of_numpy = kind.__module__ == "numpy" and kind.__name__ in {"datetime64", "timedelta64"}
+    return (isinstance(value, Real) or is_of_numpy) and bool(value != value)  # noqa: PLR0124 - NaN, NaT

@@ -354,6 +354,33 @@ def test_a_number_that_is_none_is_refused(name: str, value: Any, made: Plan) -> 
     assert made.counts == {"pending": 6}
 
 
+@pytest.mark.parametrize("missing", [None, pd.NA, pd.NaT, float("nan"), np.float32("nan"), Decimal("NaN")], ids=repr)
+def test_a_missing_value_of_any_library_is_empty(missing: object, client: ReplyClient) -> None:
+    made = plan(client, "sync", [{"id": 1, "state": "Viken"}])
+    (change,) = made.changes
+    assert change["before"] is None
+    assert made.apply(rows=[{**change, "before": missing}], progress=False).counts == {"changed": 1}
+
+
+@pytest.mark.parametrize("backend", ["string", "numpy_nullable", "pyarrow"])
+def test_changes_in_nullable_types_are_given_back(backend: Any, client: ReplyClient, tmp_path: Path) -> None:
+    path = tmp_path / "changes.csv"
+    made = plan(client, "sync", [{"id": 1, "state": "Viken"}, {"id": 2, "city": "Molde"}])
+    made.export(path, "changes", for_spreadsheet=True)
+    options: Any = {"dtype": "string"} if backend == "string" else {"dtype_backend": backend}
+    assert made.apply(rows=pd.read_csv(path, **options), progress=False).counts == {"changed": 2}
+
+
+@pytest.mark.parametrize("text", ["NaT", "<NA>", "nan", "None"])
+@pytest.mark.parametrize("approved", [None, pd.NA, pd.NaT, float("nan"), ""], ids=repr)
+def test_an_emptied_value_is_not_the_name_of_a_missing_one(text: str, approved: object, client: ReplyClient) -> None:
+    made = plan(client, "sync", [{"id": 1, "city": text}])
+    (change,) = made.changes
+    with pytest.raises(ValidationError, match="the value in `after` differs"):
+        made.apply(rows=[{**change, "after": approved}], progress=False)
+    assert made.apply(rows=[change], progress=False).counts == {"changed": 1}
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_overwriting_takes_up_rows_that_already_are_conflicts(mode: str, client: ReplyClient, service: Sandbox) -> None:
     made = plan(client, mode, moves([1, 2]))
