@@ -23,7 +23,8 @@ pub(crate) fn safe_text(text: &str, limit: usize) -> Cow<'_, str> {
 }
 
 /// [`safe_text`] for a value, of which people must see every character: escapes every space that is not a plain one,
-/// and puts a text that begins or ends with white space in quotes, as in `"Oslo "`.
+/// doubles each backslash, and puts a text that begins or ends with white space in quotes, as in `"Oslo "`. So two
+/// different values of the same characters never look the same.
 #[cfg(any(feature = "python", test))]
 pub(crate) fn exact_text(text: &str, limit: usize) -> Cow<'_, str> {
     let line = one_line(text, limit, true);
@@ -40,23 +41,26 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Returns a text on one line, with all spaces other than a plain one escaped or replaced by a plain one.
-pub(crate) fn one_line(text: &str, limit: usize, escapes_spaces: bool) -> Cow<'_, str> {
+/// Returns a text on one line. If it is exact, every space other than a plain one and every backslash is escaped, as in a
+/// literal; otherwise every space becomes a plain one, and a backslash stays as it is.
+pub(crate) fn one_line(text: &str, limit: usize, is_exact: bool) -> Cow<'_, str> {
     let shown = match text.char_indices().nth(limit) {
         Some((end, _)) => text.get(..end).unwrap_or_default(),
         None => text,
     };
     let whole = shown.len() == text.len();
-    if whole && shown.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    if whole && shown.bytes().all(|byte| matches!(byte, b' '..=b'~') && !(is_exact && byte == b'\\')) {
         return Cow::Borrowed(text);
     }
     let mut line = String::with_capacity(shown.len() + 8);
     let mut before = None;
     let mut characters = shown.chars().peekable();
     while let Some(character) = characters.next() {
-        if is_visible(character) || joins(before, character, characters.peek().copied()) {
+        if is_exact && character == '\\' {
+            line.push_str("\\\\");
+        } else if is_visible(character) || joins(before, character, characters.peek().copied()) {
             line.push(character);
-        } else if is_space(character) && !escapes_spaces {
+        } else if is_space(character) && !is_exact {
             line.push(' ');
         } else {
             escape(&mut line, character);
@@ -245,6 +249,9 @@ mod tests {
             ("Acme  AS", "Acme  AS"),
             ("", ""),
             ("\"", "\""),
+            ("C:\\new", "C:\\\\new"),
+            ("C:\new", "C:\\new"),
+            ("AC\\DC ", "\"AC\\\\DC \""),
         ] {
             assert_eq!(exact_text(text, 1000), expected);
         }
@@ -252,8 +259,8 @@ mod tests {
     }
 
     #[test]
-    fn no_two_values_of_spaces_and_letters_look_the_same() {
-        let parts = ["a", " ", "\u{a0}", "\u{3000}", "\t", "\"", "\u{200b}", "é"];
+    fn no_two_values_of_spaces_letters_and_backslashes_look_the_same() {
+        let parts = ["a", " ", "\u{a0}", "\u{3000}", "\t", "\"", "\u{200b}", "é", "\\", "t", "xa0", "u200b"];
         let texts: Vec<String> = (0..parts.len().pow(4))
             .map(|number| (0..4).map(|place| parts[number / parts.len().pow(place) % parts.len()]).collect())
             .collect();

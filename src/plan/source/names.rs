@@ -399,9 +399,8 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
 /// Returns a name in quotes, as a Python literal of one line.
 fn quoted(name: &str) -> String {
     let cut: String = name.chars().take(LONGEST_NAME).collect();
-    let literal = cut.replace('\\', "\\\\").replace('"', "\\\"");
     let more = if cut.len() < name.len() { "…" } else { "" };
-    format!("\"{}{more}\"", one_line(&literal, usize::MAX, true))
+    format!("\"{}{more}\"", one_line(&cut, usize::MAX, true).replace('"', "\\\""))
 }
 
 /// Returns a name for a one-line message, in quotes if people would not see all of it.
