@@ -480,7 +480,7 @@ def a_csv_file_in_another_dialect(case: Case) -> None:
     assert case.run(f"{call})").counts == {"pending": 1}
 
 
-@follows(("src/plan/source/names.rs", "columns=", 3), ("src/plan/source/names.rs", "ignore=", 13))
+@follows(("src/plan/source/names.rs", "columns=", 4), ("src/plan/source/names.rs", "ignore=", 14))
 def columns_that_are_no_fields(case: Case) -> None:
     frame = pd.DataFrame({"id": [1], "Website": ["a.example"], "Note": ["x"], "created_date": ["2020"]})
     told = raised(lambda: case.plan(frame))
@@ -504,6 +504,29 @@ def columns_that_are_no_fields(case: Case) -> None:
     told = raised(lambda: case.plan([{"id": 1, "name": "Company 1"}], match_on="name"))
     call = f'client.plan_contact_account_updates(rows, progress=False, match_on="name", {found("ignore=", told)}["id"])'
     assert case.run(call, rows=[{"id": 1, "name": "Company 1", "city": "Bergen"}]).counts == {"pending": 1}
+    rows = [{"id": 1, "name": "Company 1", "Ort": "Bergen", "Industry?": "yes", "Phone Number": "+47"}]
+    told = raised(lambda: case.plan(rows, mode="replace", ignore="unknown"))
+    columns, ignore = found(r"columns=\{[^}]*", told), found("ignore=", told)
+    call = 'client.plan_contact_account_updates(rows, progress=False, mode="replace", '
+    plan = case.run(f'{call}{columns}, "Ort": "city"}}, {ignore}["Industry?"])', rows=rows)
+    assert {each["field"]: each["after"] for each in plan.changes} == {
+        "city": "Bergen",
+        "phone": "+47",
+        "industry": None,
+    }
+
+
+def test_a_column_that_a_replacing_plan_would_lose_is_named_in_words_of_the_command(tmp_path: Path) -> None:
+    with Sandbox(ACCOUNTS) as service:
+        case = Case.__new__(Case)
+        case.service, case.folder = service, tmp_path
+        (tmp_path / "a.csv").write_text("id;name;Ort;Phone Number;Note\n1;Company 1;Bergen;+47;x\n", encoding="utf-8")
+        told = case.shell("replyio plan a.csv --mode replace --ignore unknown").stderr
+        assert '--ignore must name every column to leave out, instead of "unknown"' in told
+        assert "map it to its field with --column, or list it in --ignore" in told
+        phone = found(r"--column .*?(?=;)", told[told.index("if it is the phone") :])
+        done = case.shell(f"replyio plan a.csv --mode replace {phone} --column Ort=city --ignore Note")
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_column_with_the_ids_is_named_so_that_the_hint_works(tmp_path: Path) -> None:

@@ -683,7 +683,8 @@ class ReplyClient:
             match_on: The field by which a row finds its account: "id" (the default), "domain_name" or "name". The
                 scheme, the path of a home page, `www.`, letter case and punycode make no difference to a domain. If a
                 row matches several accounts, the plan marks it as ambiguous and never picks one.
-            ignore: Columns to ignore because they are not fields. `"unknown"` ignores all such columns.
+            ignore: Columns to ignore because they are not fields. `"unknown"` ignores all such columns; with mode
+                "replace", a column that may have the values of a field without a column is refused instead.
             columns: A mapping from columns to fields, such as `{"Website": "domain_name"}`. You need not list a column
                 whose name differs from a field's name only in case, spaces and punctuation.
             null_values: Texts to treat as empty cells, besides `""` and white space.

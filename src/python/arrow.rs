@@ -73,11 +73,13 @@ pub(super) fn with_named_index<'py>(frame: &Bound<'py, PyAny>, options: &Options
     for (level, name) in frame.getattr("index")?.getattr("names")?.try_iter()?.enumerate() {
         let name = name?;
         let text = name.str()?.to_string_lossy().into_owned();
-        if name.is_none() || !options.wants(&text) {
+        let is_repeated = names.iter().any(|other| other.eq(&name).unwrap_or(false));
+        let has_other = is_repeated || columns.contains(&name)?;
+        // A level that is ignored as unknown counts where fields without a column are cleared.
+        if name.is_none() || (has_other && !options.wants(&text)) {
             continue;
         }
-        let is_repeated = names.iter().any(|other| other.eq(&name).unwrap_or(false));
-        if is_repeated || columns.contains(&name)? {
+        if has_other {
             let other = if is_repeated { "another level of the index" } else { "a column" };
             let message =
                 format!("is a level of the index and {other}; drop one with reset_index(level={level}, drop=True)");

@@ -2,7 +2,7 @@
 
 mod hints;
 
-use self::hints::{expected, meant, plain, resembled};
+use self::hints::{expected, meant, plain};
 use super::integers::is_invisible;
 use super::{LONGEST_NAME, Options, TITLE};
 use crate::account::{Field, FieldError, Kind, MEMBERS, nearest};
@@ -158,24 +158,21 @@ impl Names {
                 FieldError::new(shown(name), message)
             })
             .collect();
-        if options.ignore_unknown {
-            let is_ignored = |name: &&&str| {
-                role_of(name, options) == Ok(Role::Ignored)
-                    && !is_read_only(name)
-                    && !is_index(name)
-                    && !is_unnamed(name)
+        if options.ignore_unknown && Field::ALL.iter().any(|field| clears(*field)) {
+            let is_left_out = |name: &&&str| {
+                role_of(name, options) == Ok(Role::Ignored) && !is_index(name) && !is_unnamed(name) && !is_set(name)
             };
-            left_out.extend(names.iter().filter(is_ignored).filter_map(|name| {
-                let meant = meant(name).filter(|field| clears(*field));
-                let field = meant.or_else(|| resembled(name, clears))?.name();
+            let mut others = Others::of(names, options);
+            for (number, name) in names.iter().filter(is_left_out).enumerate() {
+                let advice = if number < MOST_HINTS { advice(name, &mut others) } else { None };
+                let advice =
+                    advice.unwrap_or_else(|| "; map it to its field with columns=, or list it in ignore=".to_owned());
                 let message = format!(
-                    "may be the {field}, which mode \"replace\" clears when it has no column; if it is, set \
-                        columns={{{}: \"{field}\"}}; otherwise list it in ignore=, together with every other column \
-                        to ignore",
-                    quoted(name)
+                    "{NO_FIELD}, but may have the values of one; mode \"replace\" clears each field without a column, so \
+                        ignore= must name every column to leave out, instead of \"unknown\"{advice}"
                 );
-                Some(FieldError::new(shown(name), message))
-            }));
+                left_out.push(FieldError::new(shown(name), message));
+            }
         }
         self.faults.extend(left_out);
     }
@@ -320,10 +317,16 @@ fn is_index(name: &str) -> bool {
     level.is_some_and(|level| !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The name that pandas gives to a column that has none, in a file or in the cells of a sheet.
+/// The name of a column that has none: pandas gives one to it, in a file or in the cells of a sheet.
 fn is_unnamed(name: &str) -> bool {
-    matches!(name, "nan" | "None")
+    name.trim().is_empty()
+        || matches!(name, "nan" | "None")
         || name.strip_prefix("Unnamed: ").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Returns whether the service sets a member with this name.
+fn is_set(name: &str) -> bool {
+    is_read_only(name) || plain(name) == "id"
 }
 
 fn is_read_only(name: &str) -> bool {
@@ -373,27 +376,30 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
             it in ignore="
             .to_owned();
     }
+    advice(name, others).map_or_else(|| UNKNOWN.to_owned(), |advice| format!("{NO_FIELD}{advice}"))
+}
+
+/// Returns what to do with a column whose name resembles a field.
+fn advice<'a>(name: &'a str, others: &mut Others<'a>) -> Option<String> {
     if let Some(field) = meant(name) {
         if let Some(other) = others.taken(field, name) {
             let (field, other) = (field.name(), quoted(other));
-            return format!("{NO_FIELD}; {other} may be the {field} already, so list it in ignore=");
+            return Some(format!("; {other} may be the {field} already, so list it in ignore="));
         }
         let (field, name, expected) = (field.name(), quoted(name), expected(field));
-        return format!(
-            "{NO_FIELD}; if it is the {field}{expected}, set columns={{{name}: \"{field}\"}}; otherwise list it in \
-             ignore="
-        );
+        return Some(format!(
+            "; if it is the {field}{expected}, set columns={{{name}: \"{field}\"}}; otherwise list it in ignore="
+        ));
     }
     let wanted = plain(name);
     let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
     // The word "company" alone makes a name look like company_size.
     let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
-    match nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size")) {
-        Some(right) => {
-            format!("{NO_FIELD}; did you mean {right}? Otherwise, list it in ignore=")
-        }
-        None => UNKNOWN.to_owned(),
-    }
+    let right =
+        nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size"));
+    right.map(|right| format!("; did you mean {right}? Otherwise, list it in ignore="))
+}
+
 }
 
 /// Returns a name in quotes, as a Python literal of one line.
@@ -435,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_compared_by_letters_and_digits() {
+    fn names_are_compared_without_case_spaces_and_separators() {
         for name in ["linked_in_url", "linkedInUrl", "LinkedIn URL", "LINKED_IN_URL", " linkedin url ", "Linked-In Url"]
         {
             assert_eq!(roles(&[name], &Options::default()), [Role::Field(Field::LinkedInUrl)], "{name}");
@@ -536,16 +542,87 @@ mod tests {
     }
 
     #[test]
-    fn replacing_refuses_to_ignore_a_column_that_may_be_a_field_as_unknown() {
+    fn replacing_ignores_no_unknown_column_while_it_would_clear_a_field() {
         let replace = Options { mode: Mode::Replace, ignore_unknown: true, ..Options::default() };
-        let faults = Names::of(&["id", "name", "Phone Number", "Notes", "Company"], &replace).faults;
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].message.contains("set columns={\"Phone Number\": \"phone\"}"), "{faults:?}");
-        assert_eq!(Names::of(&["id", "name", "phone", "Phone Number"], &replace).faults, []);
-        let renamed = Options { columns: vec![("Phone Number".to_owned(), "phone".to_owned())], ..replace.clone() };
-        assert_eq!(Names::of(&["id", "name", "Phone Number"], &renamed).faults, []);
-        let by_name = Options { ignore: vec!["Phone Number".to_owned()], ignore_unknown: false, ..replace };
-        assert_eq!(Names::of(&["id", "name", "Phone Number"], &by_name).faults, []);
+        let refused = |names: &[&str], options: &Options| -> Vec<String> {
+            Names::of(names, options)
+                .faults
+                .into_iter()
+                .map(|fault| format!("{} {}", fault.field, fault.message))
+                .collect()
+        };
+        // No list of words has the columns of every program, in every language.
+        for name in ["Telefon", "properties.phone", "HQ City", "Ort", "Notes", "Status", "電話", "Email?"] {
+            let told = refused(&["id", "name", name], &replace);
+            assert_eq!(told.len(), 1, "{name}: {told:?}");
+            let expected =
+                format!("{name} is not a field of a contact account, but may have the values of one; mode \"replace\"");
+            assert!(told[0].starts_with(&expected), "{told:?}");
+            assert_eq!(refused(&["id", "name", name], &Options { mode: Mode::Patch, ..replace.clone() }), [""; 0]);
+        }
+        let told = refused(&["id", "name", "Phone Number", "Notes", "Telephone"], &replace);
+        assert!(told[0].ends_with(
+            "; if it is the phone, set columns={\"Phone Number\": \"phone\"}; otherwise list it in ignore="
+        ));
+        assert!(told[1].ends_with("instead of \"unknown\"; map it to its field with columns=, or list it in ignore="));
+        assert!(told[2].ends_with("; \"Phone Number\" may be the phone already, so list it in ignore="), "{told:?}");
+        let columns = vec![("Phone Number".to_owned(), "phone".to_owned())];
+        let ignore = vec!["Notes".to_owned(), "Telephone".to_owned()];
+        let followed = Options { columns, ignore, ignore_unknown: false, ..replace.clone() };
+        assert_eq!(
+            refused(&["id", "name", "Phone Number", "Notes", "Telephone"], &followed),
+            [""; 0],
+            "the hints work"
+        );
+        // These have no values of a field.
+        let harmless = [
+            "id",
+            "name",
+            "",
+            " ",
+            "nan",
+            "Unnamed: 3",
+            "__index_level_0__",
+            "Created Date",
+            "stage_name",
+            "email_provider",
+        ];
+        assert_eq!(refused(&harmless, &replace), [""; 0]);
+        let by_name = Options { match_on: MatchOn::Name, ..replace.clone() };
+        assert_eq!(refused(&["id", "name"], &by_name), [""; 0]);
+        // Nothing is cleared.
+        let clearable = Field::ALL.iter().filter(|field| field.nullable()).map(|field| field.name());
+        let mut all: Vec<&str> = clearable.chain(["id", "name", "Notes", "Telefon"]).collect();
+        assert_eq!(refused(&all, &replace), [""; 0]);
+        all.retain(|name| *name != "phone");
+        assert_eq!(refused(&all, &replace).len(), 2);
+    }
+
+    #[test]
+    fn a_sign_behind_a_letter_makes_another_name() {
+        for name in ["Email?", "City %", "City%", "Phone+", "Country=", "State ✓", "City ≠", "Phone #", "id?"] {
+            let told = fault(name, &Options::default());
+            assert!(told.contains("is not a field of a contact account"), "{told}");
+        }
+        assert!(fault("Email?", &Options::default()).contains("; did you mean email? Otherwise"));
+        for name in [
+            "Email *",
+            "(email)",
+            "[Email]:",
+            "`email`",
+            "“Email”",
+            "e‑mail",
+            "# Email",
+            "+Email",
+            "=\"email\"",
+            "E-Mail.",
+        ] {
+            assert_eq!(roles(&[name], &Options::default()), [Role::Field(Field::Email)], "{name}");
+        }
+        let ignore = Options { ignore: vec!["Email?".to_owned()], ..Options::default() };
+        assert_eq!(roles(&["email ?", "Email"], &ignore), [Role::Ignored, Role::Field(Field::Email)]);
+        let both = Options { columns: vec![("City %".to_owned(), "state".to_owned())], ..Options::default() };
+        assert_eq!(roles(&["City %", "City"], &both), [Role::Field(Field::State), Role::Field(Field::City)]);
     }
 
     #[test]

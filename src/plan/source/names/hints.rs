@@ -2,8 +2,9 @@
 
 use crate::account::Field;
 use crate::plan::source::LONGEST_NAME;
+use crate::plan::source::integers::is_invisible;
 
-/// The names that other programs use for a field, in letters and digits only.
+/// The names that other programs use for a field, as they are compared.
 const HINTS: [(Field, &[&str]); 13] = [
     (Field::Name, &["company", "companyname", "account", "accountname", "organization", "organizationname"]),
     (
@@ -46,28 +47,24 @@ const HINTS: [(Field, &[&str]); 13] = [
     (Field::OwnerUserId, &["owner", "ownerid", "accountowner", "companyowner"]),
 ];
 
-/// Returns the letters and digits of a name, which are compared. A name that is too long for a field has none.
+/// Returns what is compared of a name. A name that is too long for a field has nothing to compare.
+///
+/// A sign behind a letter can change what a column is about: `Email?` is a question, `City %` a share.
 pub(super) fn plain(name: &str) -> String {
     if name.len() > LONGEST_NAME {
         return String::new();
     }
-    name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    let compared = name.chars().filter(|character| !separates(*character));
+    compared.skip_while(|character| !character.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Returns the field of some that a name resembles: one begins with the other, as `Email Address` and `Time Zone`, or
-/// it is misspelled.
-pub(super) fn resembled(name: &str, is_one: impl Fn(Field) -> bool) -> Option<Field> {
-    const ALMOST_EQUAL: f64 = 0.95;
-    let wanted = plain(name);
-    let wanted = wanted.strip_prefix("company").unwrap_or(&wanted);
-    let begins =
-        |name: &str| wanted.starts_with(name) || (name.starts_with(wanted) && 4 * wanted.len() >= 3 * name.len());
-    Field::ALL.iter().copied().filter(|field| is_one(*field)).find(|field| {
-        let field = plain(field.name());
-        // Other programs leave these endings out.
-        let short = field.strip_suffix("url").or_else(|| field.strip_suffix("id")).unwrap_or(&field);
-        begins(&field) || begins(short) || strsim::jaro_winkler(wanted, &field) >= ALMOST_EQUAL
-    })
+/// Returns whether a character in a name only separates, encloses or decorates words.
+fn separates(character: char) -> bool {
+    character.is_whitespace()
+        || is_invisible(character)
+        || "_-./\\:;,*|()[]{}\"'`´·−".contains(character)
+        // Dashes and quotes.
+        || matches!(character, '\u{2010}'..='\u{201f}')
 }
 
 /// Returns the field for a name that other programs use.
