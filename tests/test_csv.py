@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 DOUBLE = 'write each quote inside a quoted field twice ("")'
 ENCODINGS = (
     'save the file as UTF-8, or set its encoding: encoding="windows-1252" if it comes from Western Europe, '
-    '"windows-1250" from Central Europe, "windows-1251" for Cyrillic'
+    '"windows-1250" from Central Europe, "windows-1251" for Cyrillic, "macintosh" from an old Mac; '
+    "a file from MS-DOS must be saved as UTF-8"
 )
 BEHIND = f"has text after the closing quote of a field; {DOUBLE}"
 
@@ -125,7 +126,7 @@ def test_an_encoding_can_be_named(tmp_path: Path) -> None:
     path.write_bytes("id,city\n1,東京\n".encode("shift_jis"))
     assert read(path, encoding="shift_jis") == [{"id": 1, "city": "東京"}]
     path.write_bytes(b"id,city\n1,\xff\n")
-    assert "the file is not valid Shift_JIS" in str(refusal(path, encoding="sjis"))
+    assert "line 2 has bytes that shift_jis does not have" in str(refusal(path, encoding="sjis"))
     path.write_bytes("id,city\n1,é\n".encode("utf-16"))
     assert "UTF-16LE, but encoding= says UTF-8" in str(refusal(path, encoding="utf-8"))
 

@@ -458,6 +458,7 @@ def an_account_that_has_another_stage_after_its_update(case: Case) -> None:
     ("src/plan/source/dialect.rs", "delimiter=", 2),
     ("src/plan/source/dialect.rs", "encoding=", 4),
     ("src/plan/source/dialect.rs", 'encoding="windows-1252"'),
+    ("src/plan/source/dialect.rs", 'encoding="macintosh"'),
     ("src/plan/source/dialect.rs", 'encoding="utf-16le"'),
     ("src/plan/source/dialect.rs", 'encoding="utf-16be"'),
 )
@@ -475,6 +476,19 @@ def a_csv_file_in_another_dialect(case: Case) -> None:
         file.write_bytes("id,city\n1,Malmö\n".encode(encoding))
         told = raised(lambda: case.plan(file))
         assert case.run(f"{call}{found(f'encoding=.{encoding}.', told)})").counts == {"pending": 1}
+    for own in ("mac_roman", "cp850"):
+        file.write_bytes("id,city\n1,Besançon\n2,München\n".encode(own))
+        windows = found("encoding=.windows-1252.", raised(lambda: case.plan(file)))
+        told = raised(lambda windows=windows: case.run(f"{call}{windows})"))
+        plan = case.run(f"{call}{found('encoding=.macintosh.', told)})")
+        # Only the reader knows where the file is from.
+        assert (plan.changes[0]["after"] == "Besançon") == (own == "mac_roman")
+        assert "save it as UTF-8, as a file from MS-DOS must be" in told
+        file.write_text(file.read_text(own), encoding="utf-8")
+        assert [change["after"] for change in case.run(f"{call})").changes] == ["Besançon", "München"]
+    assert "such as cp850 or cp437 of MS-DOS, as UTF-8" in raised(lambda: case.plan(file, encoding="cp850"))
+    file.write_bytes("id,city\n1,Malmö\n".encode() + "2,Malmö\n".encode("cp1252"))
+    assert "save the file as UTF-8" in raised(lambda: case.plan(file, encoding="cp1252"))
     file.write_text("id,city\n1,Malmö\n", encoding="utf-8")
     assert "remove encoding=" in raised(lambda: case.plan(file, encoding="windows-1252"))
     assert case.run(f"{call})").counts == {"pending": 1}

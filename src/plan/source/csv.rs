@@ -18,7 +18,7 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> 
     let is_tsv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"));
     let mut source = dialect::decoded(open_linked(path).map_err(io)?, options).map_err(|error| match error {
         RecordError::Io(error) => io(error),
-        RecordError::Line(_, reason) => wrong(None, reason),
+        RecordError::Line(line, reason) => wrong((line > 0).then_some(line), reason),
     })?;
     let mut head = Vec::new();
     source.by_ref().take(HEAD).read_to_end(&mut head).map_err(io)?;

@@ -9,6 +9,7 @@ use encoding_rs::{Encoding, UTF_8};
 use super::Options;
 use super::names::{Role, role_of};
 use super::records::{RecordError, Records};
+use crate::text::with_separators;
 
 /// The possible delimiters.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -48,18 +49,70 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io)?;
-    // Most sequences of bytes are valid in such an encoding, so it would turn letters of UTF-8 into others. Text in
-    // such an encoding is hardly ever valid UTF-8.
-    if encoding.is_ascii_compatible() && !bytes.is_ascii() && std::str::from_utf8(&bytes).is_ok() {
-        let named = encoding.name().to_lowercase();
-        return Err(RecordError::Line(
-            0,
-            format!("the file is valid UTF-8, but encoding= says {named}; remove encoding="),
-        ));
+    if encoding.is_ascii_compatible()
+        && !bytes.is_ascii()
+        && let Some((line, reason)) = contradiction(&bytes, encoding)
+    {
+        return Err(RecordError::Line(line, reason));
     }
     let text = encoding.decode_without_bom_handling_and_without_replacement(&bytes);
     let text = text.ok_or_else(|| RecordError::Line(0, format!("the file is not valid {}", encoding.name())))?;
     Ok(Box::new(Cursor::new(text.into_owned())))
+}
+
+/// Returns what shows that a file beyond ASCII does not have the encoding that was named, with the line, or 0 for the whole
+/// file. Most sequences of bytes are valid in such an encoding, so letters of another one would become other letters.
+fn contradiction(bytes: &[u8], encoding: &'static Encoding) -> Option<(u64, String)> {
+    let named = encoding.name().to_lowercase();
+    // Text in such an encoding is hardly ever valid UTF-8.
+    if std::str::from_utf8(bytes).is_ok() {
+        return Some((0, format!("the file is valid UTF-8, but encoding= says {named}; remove encoding=")));
+    }
+    let beyond_ascii = || lines(bytes).filter(|(_, line)| !line.is_ascii());
+    let of_utf8 = |is_valid: bool| {
+        let numbers = beyond_ascii().filter(move |(_, line)| std::str::from_utf8(line).is_ok() == is_valid);
+        numbers.map(|(number, _)| number)
+    };
+    if encoding.is_single_byte() && of_utf8(true).next().is_some() {
+        let (valid, others) = (in_words(of_utf8(true)), in_words(of_utf8(false)));
+        let reason = format!(
+            "the file has two encodings: {valid} valid UTF-8, but {others} not; save each part as UTF-8 \
+                before you join them, or correct these lines in an editor and save the file as UTF-8"
+        );
+        return Some((0, reason));
+    }
+    let is_decoded = |line: &[u8]| {
+        // The web's decoders turn a byte that an encoding does not have into a control character of the same number.
+        let is_undefined = |character: char| matches!(character, '\u{80}'..='\u{9f}');
+        let text = encoding.decode_without_bom_handling_and_without_replacement(line);
+        text.is_some_and(|text| !text.chars().any(is_undefined))
+    };
+    let (line, _) = beyond_ascii().find(|(_, line)| !is_decoded(line))?;
+    let reason = format!(
+        "has bytes that {named} does not have, so the file has another encoding; save it as UTF-8, as a file from MS-DOS \
+            must be, or set the encoding that it has, such as encoding=\"macintosh\" for a file from an old Mac"
+    );
+    Some((line, reason))
+}
+
+/// Returns the lines of a file with their numbers, as an editor counts them.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let (mut number, mut after_carriage_return) = (0, false);
+    bytes.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')).map(move |line| {
+        number += u64::from(!(after_carriage_return && line == b"\n"));
+        after_carriage_return = line.ends_with(b"\r");
+        (number, line)
+    })
+}
+
+/// Returns the subject and the verb of a sentence about lines: the first few, and how many there are.
+fn in_words(mut lines: impl Iterator<Item = u64>) -> String {
+    let first: Vec<String> = lines.by_ref().take(3).map(|line| line.to_string()).collect();
+    match (first.as_slice(), lines.count()) {
+        ([line], _) => format!("line {line} is"),
+        ([before @ .., last], 0) => format!("lines {} and {last} are", before.join(", ")),
+        (_, more) => format!("lines {} and {} more are", first.join(", "), with_separators(more)),
+    }
 }
 
 fn encoding(name: &str) -> Result<&'static Encoding, String> {
@@ -68,10 +121,11 @@ fn encoding(name: &str) -> Result<&'static Encoding, String> {
         // Every ASCII file is one in UTF-8. As a label of the web, the name means windows-1252.
         "ascii" | "us-ascii" | "utf-8-sig" => "utf-8",
         "latin-1" => "latin1",
+        "mac-roman" => "macintosh",
         other => other,
     };
     let known = Encoding::for_label_no_replacement(label.as_bytes());
-    known.ok_or_else(|| "must be the name of an encoding, such as utf-8, utf-16le or windows-1252".to_owned())
+    known.ok_or_else(|| UNKNOWN_ENCODING.to_owned())
 }
 
 /// Returns the usual name of an encoding.
@@ -141,10 +195,14 @@ fn recognized(head: &[u8], options: &Options) -> Result<u8, String> {
     }
 }
 
+/// What is wrong with the name of an encoding.
+const UNKNOWN_ENCODING: &str = "must be the name of an encoding that replyio can read, such as utf-8, utf-16le or \
+    windows-1252; save a file in another one, such as cp850 or cp437 of MS-DOS, as UTF-8";
+
 /// What is wrong with bytes that are not valid UTF-8. Many encodings fit the same bytes, so it does not choose one.
 pub(super) const NOT_UTF8: &str = "is not valid UTF-8; save the file as UTF-8, or set its encoding: \
-    encoding=\"windows-1252\" if it comes from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" \
-    for Cyrillic";
+    encoding=\"windows-1252\" if it comes from Western Europe, \"windows-1250\" from Central Europe, \
+    \"windows-1251\" for Cyrillic, \"macintosh\" from an old Mac; a file from MS-DOS must be saved as UTF-8";
 
 /// What is wrong with column names that have NUL characters: every other byte of ASCII in UTF-16 is one.
 pub(super) const HAS_NULS: &str = "contains NUL characters; if the file is UTF-16, set encoding=\"utf-16le\" or \
@@ -218,10 +276,78 @@ mod tests {
             ("latin_1", "windows-1252"),
             ("US_ASCII", "utf-8"),
             ("utf-8-sig", "utf-8"),
+            ("mac_roman", "macintosh"),
         ] {
             let found = encoding_named(name);
             assert_eq!(found, Ok(expected.to_owned()), "{name}");
         }
         assert!(encoding_named("no such").is_err());
+        assert!(encoding_named("cp850").unwrap_err().contains("such as cp850 or cp437 of MS-DOS, as UTF-8"));
+    }
+
+    fn refused(bytes: &[u8], encoding: &str) -> Option<(u64, String)> {
+        contradiction(bytes, Encoding::for_label(encoding.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_byte_that_the_encoding_does_not_have_is_refused_with_its_line() {
+        for (bytes, encoding) in [
+            // ü of MS-DOS, ç and è of an old Mac, Š of windows-1252.
+            (b"id\r\n1;M\x81nchen\r\n", "windows-1252"),
+            (b"id\r\n1;M\x81nchen\r\n", "windows-1250"),
+            (b"id\r\n1;Besan\x8don", "windows-1252"),
+            (b"id\n1;Gen\x8fve", "windows-1252"),
+            (b"id\r1;M\x98nchen", "windows-1251"),
+            (b"id\n1;\xaaoslo", "windows-1253"),
+            (b"id\n1;\x8akoda", "iso-8859-2"),
+            (b"id\n1;\x81 \xfcn", "shift_jis"),
+        ] as [(&[u8], &str); 8]
+        {
+            let (line, reason) = refused(bytes, encoding).unwrap();
+            assert_eq!(line, 2, "{encoding}: {reason}");
+            assert!(reason.starts_with(&format!("has bytes that {encoding} does not have")), "{reason}");
+        }
+        for (bytes, encoding) in [
+            (b"id\r\n1;M\xfcnchen \x80 \x85\r\n", "windows-1252"),
+            (b"id\r\n1;Besan\x8don\r\n2;\x81", "macintosh"),
+            (b"id\n1;\xd0\xee\xf1\xf1\xe8\xff", "windows-1251"),
+            (b"id\n1;\x8c\xe1\xe8\xa8\xef", "ibm866"),
+            (b"id\n1;\x93\x8c\x8b\x9e", "shift_jis"),
+        ] as [(&[u8], &str); 5]
+        {
+            assert_eq!(refused(bytes, encoding), None, "{encoding}");
+        }
+    }
+
+    #[test]
+    fn a_file_in_two_encodings_is_refused_with_its_lines() {
+        let told = |bytes: &[u8]| refused(bytes, "windows-1252").unwrap();
+        let (line, reason) = told(b"id;city\r\n1;M\xc3\xbcnchen\r\n2;Besan\xc3\xa7on\r\n3;Malm\xf6\r\n");
+        assert_eq!(line, 0);
+        assert!(reason.contains("lines 2 and 3 are valid UTF-8, but line 4 is not;"), "{reason}");
+        let (_, reason) = told(b"id\r1;\xc3\x81\r\r2;Malm\xf6\n3;\xf6");
+        assert!(reason.contains("line 2 is valid UTF-8, but lines 4 and 5 are not;"), "{reason}");
+        let many = [b"id\n\xc3\xbc\n".as_slice(), &b"\xf6\n".repeat(1_239)].concat();
+        let (_, reason) = told(&many);
+        assert!(reason.contains("line 2 is valid UTF-8, but lines 3, 4, 5 and 1,236 more are not;"), "{reason}");
+        // Two bytes of such an encoding are often valid UTF-8 by chance.
+        assert_eq!(refused(b"id\n1;\x93\x8c\n2;\xc2\xb1", "shift_jis"), None);
+        let (line, reason) = told(b"id\n1;M\xc3\xbcnchen\n");
+        assert_eq!(
+            (line, reason.as_str()),
+            (0, "the file is valid UTF-8, but encoding= says windows-1252; remove encoding=")
+        );
+    }
+
+    #[test]
+    fn lines_are_counted_as_records_count_them() {
+        for end in ["\n", "\r\n", "\r"] {
+            let text = ["a", "", "b", "c"].join(end);
+            let found: Vec<_> = lines(text.as_bytes())
+                .filter(|(_, line)| line.iter().any(u8::is_ascii_alphabetic))
+                .map(|(n, _)| n)
+                .collect();
+            assert_eq!(found, [1, 3, 4], "{end:?}");
+        }
     }
 }

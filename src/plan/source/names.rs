@@ -400,8 +400,6 @@ fn advice<'a>(name: &'a str, others: &mut Others<'a>) -> Option<String> {
     right.map(|right| format!("; did you mean {right}? Otherwise, list it in ignore="))
 }
 
-}
-
 /// Returns a name in quotes, as a Python literal of one line.
 fn quoted(name: &str) -> String {
     let cut: String = name.chars().take(LONGEST_NAME).collect();

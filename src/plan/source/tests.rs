@@ -670,7 +670,8 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
         wrong("latin.csv", b"id,city\n1,a\n2,\xe6\n"),
         start("latin.csv")
             + "line 3 is not valid UTF-8; save the file as UTF-8, or set its encoding: encoding=\"windows-1252\" if it \
-               comes from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for Cyrillic"
+               comes from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for Cyrillic, \"macintosh\" \
+               from an old Mac; a file from MS-DOS must be saved as UTF-8"
     );
     let utf_16: Vec<u8> = "id,city\r\n1,Oslo\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(
