@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -118,6 +119,13 @@ def test_a_float_is_an_id_only_where_it_is_no_other(dtype: str, limit: int) -> N
         ways.append([{"id": value} for value in series.to_numpy()])
     if dtype in {"float32", "float64"}:
         ways.append(pl.DataFrame({"id": pl.Series(series.to_numpy())}))
+    if dtype in {"float32", "float64"}:
+        values = pa.array(series.to_numpy())
+        for kind in (values, values.dictionary_encode(), pc.run_end_encode(values)):
+            column = pd.Series(pd.array(kind, dtype=pd.ArrowDtype(kind.type)))
+            ways.append(pd.DataFrame({"id": column, "city": pd.Series(["a", 5], dtype=object)}))
+        sparse = pd.arrays.SparseArray(series.to_numpy())
+        ways.append(pd.DataFrame({"id": sparse, "city": pd.Series(["a", 5], dtype=object)}))
     for data in ways:
         table = Table(data, {})
         # A dict of pandas has floats of Python, in which its 32 bits cannot be seen any more.
@@ -208,7 +216,7 @@ CELLS: dict[str, tuple[list[Any], Any, Any]] = {
         str,
         FAULT,
     ),
-    "the error of a spreadsheet, as `#REF!`, `#N/A`, `Err:502` or `####`": (
+    "the error value of a spreadsheet, such as `#REF!`, `#N/A`, `Err:502` or `####`": (
         ["#REF!", "#N/A", "#DIV/0!", "Err:502", "####", "\t#REF!", "\xa0#NV", "#N/A N/A"],
         FAULT,
         FAULT,

@@ -83,9 +83,18 @@ fn of_numpy_float<'a>(value: &Bound<'_, PyAny>, name: &'a str) -> PyResult<Given
     Ok(Given::float(number, float_of(&value.getattr("dtype")?)?, name))
 }
 
-/// Returns the precision of numpy's float types, or of pandas types that are based on them.
+/// Returns the precision of a float type of numpy, pandas or Arrow; any other type contains Python's floats, if any.
 pub(super) fn float_of(dtype: &Bound<'_, PyAny>) -> PyResult<Float> {
-    Ok(match dtype.getattr("itemsize")?.extract::<usize>()? {
+    let bytes = match dtype.getattr("kind") {
+        Ok(kind) if kind.eq("f")? => dtype.getattr("itemsize")?.extract::<usize>()?,
+        Ok(_) => 8,
+        Err(_) => match dtype.str()?.to_string_lossy().as_ref() {
+            "halffloat" => 2,
+            "float" => 4,
+            _ => 8,
+        },
+    };
+    Ok(match bytes {
         2 => Float::Half,
         4 => Float::Single,
         _ => Float::Double,

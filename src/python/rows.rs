@@ -37,13 +37,7 @@ pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResul
         let column = builder.add_column(&name.to_string_lossy()).map_err(|error| refused(py, &builder, &error))?;
         if builder.is_wanted(column) {
             let values = cells.get_item((py.Ellipsis(), place))?;
-            // pandas converts every float to a Python float.
-            let dtype = values.getattr("dtype")?;
-            let dtype = dtype.getattr("categories").and_then(|values| values.getattr("dtype")).unwrap_or(dtype);
-            // That of the values of a sparse column.
-            let dtype = dtype.getattr("subtype").unwrap_or(dtype);
-            let is_float = dtype.getattr("kind").is_ok_and(|kind| kind.eq("f").unwrap_or(false));
-            let float = if is_float { float_of(&dtype)? } else { Float::Double };
+            let float = float_in(values.getattr("dtype")?)?;
             columns.push((column, float, values.try_iter()?));
         }
     }
@@ -57,6 +51,18 @@ pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResul
         builder.end_row();
     }
     exit::detached(py, || builder.finish(None)).map_err(|error| errors::of_table(py, &error))
+}
+
+/// Returns the precision of the floats of a column: pandas converts each to a Python float, also those that a categorical,
+/// a sparse column or a type of Arrow contains.
+fn float_in<'py>(dtype: Bound<'py, PyAny>) -> PyResult<Float> {
+    let inner = |dtype: &Bound<'py, PyAny>| {
+        let of_categories = dtype.getattr("categories").and_then(|values| values.getattr("dtype")).ok();
+        let mut names = ["subtype", "pyarrow_dtype", "value_type", "storage_type"].into_iter();
+        of_categories.or_else(|| names.find_map(|name| dtype.getattr(name).ok()))
+    };
+    let innermost = std::iter::successors(Some(dtype), inner).last();
+    innermost.map_or(Ok(Float::Double), |dtype| float_of(&dtype))
 }
 
 /// Returns how to get a table from an object that is not one.
