@@ -847,8 +847,9 @@ class Plan(_PlanView):
 
         Suspicious cells are texts that often mean an empty value, such as `NULL`, `N/A`, `-` and `nan`; numbers that a
         spreadsheet has shortened, such as a phone number as `4.91E+11`; formulas; texts that begin or end with white
-        space or an invisible character; texts in double quotes; and possible error values of LibreOffice. The plan
-        sends them unchanged, unless `null_values=` treats them as empty cells.
+        space or an invisible character; texts in double quotes; texts that a program has damaged, such as `AT&amp;T`;
+        and possible error values of LibreOffice. The plan sends them unchanged, unless `null_values=` treats them as
+        empty cells.
         """
         return {column: cells for column, cells, _ in self._file.header().get("suspicious", ())}
 

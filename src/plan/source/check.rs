@@ -93,7 +93,7 @@ pub(super) fn cells(
                     add(row, "is a spreadsheet error, not a value");
                     continue;
                 }
-                if is_suspicious(trimmed) || (is_written && has_hidden_ends(text)) {
+                if is_suspicious(trimmed) || is_damaged(text) || (is_written && has_hidden_ends(text)) {
                     suspicious.get_or_insert((0, row)).0 += 1;
                 }
             }
@@ -182,6 +182,33 @@ fn is_suspicious(text: &str) -> bool {
         _ => false,
     };
     is_special || is_numbered_error(text)
+}
+
+/// Returns whether a text has what only a program that read or wrote it wrongly leaves: the sign for a letter that was lost,
+/// a control character, Excel's escape for one, or a character of HTML by its name or number.
+fn is_damaged(text: &str) -> bool {
+    let is_foreign = |character: char| {
+        character == char::REPLACEMENT_CHARACTER || (character.is_control() && !matches!(character, '\t' | '\n' | '\r'))
+    };
+    text.chars().any(is_foreign)
+        || text.split('&').skip(1).any(begins_entity)
+        || text.split("_x").skip(1).any(ends_escape)
+}
+
+/// Returns whether the text behind a `&` is that of `&amp;` or `&#38;`.
+fn begins_entity(text: &str) -> bool {
+    const NAMES: [&str; 6] = ["amp", "lt", "gt", "quot", "apos", "nbsp"];
+    let Some((name, _)) = text.split_once(';') else { return false };
+    let is_number = |number: &str| match number.strip_prefix(['x', 'X']) {
+        Some(number) => !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    NAMES.contains(&name) || name.strip_prefix('#').is_some_and(is_number)
+}
+
+/// Returns whether the text behind a `_x` is that of `_x000D_`.
+fn ends_escape(text: &str) -> bool {
+    matches!(text.as_bytes(), [a, b, c, d, b'_', ..] if [a, b, c, d].iter().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Returns whether a text looks like an error of `LibreOffice`, which translates the word: `Błąd:502`.

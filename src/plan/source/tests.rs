@@ -500,6 +500,18 @@ fn texts_that_often_mean_nothing_are_counted_and_kept() {
         "Oslo\u{200b}",
         "Oslo\u{3164}",
         "a\u{ad}",
+        "M\u{fffd}nchen",
+        "M\u{81}nchen",
+        "a\0b",
+        "a\u{1b}b",
+        "Line 1_x000D_\nLine 2",
+        "a_x_x001f_",
+        "AT&amp;T",
+        "a & b &lt;c",
+        "&quot;",
+        "O&#39;Neill",
+        "M&#xFC;nchen",
+        "a&nbsp;b",
     ];
     let others = [
         "3e",
@@ -525,6 +537,14 @@ fn texts_that_often_mean_nothing_are_counted_and_kept() {
         "Oslo\u{a0}S",
         "❤\u{fe0f}",
         "می\u{200c}خواهم",
+        "Line 1\r\nLine\t2",
+        "AT&T; others",
+        "&amp",
+        "&#;",
+        "&#x;",
+        "https://a.example/?a=1&lt=2;",
+        "max_x000_",
+        "_xOslo_",
     ];
     let all = ["Oslo"].iter().chain(&suspicious).chain(&others).map(|text| Some(*text)).collect();
     let table = with_ids(&texts("city", all), &Options::default()).unwrap();
