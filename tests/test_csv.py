@@ -208,3 +208,41 @@ def test_the_client_takes_every_option_of_a_table(configured: Sandbox, tmp_path:
 def test_an_option_of_a_table_that_cannot_be_used_is_refused() -> None:
     wrong: dict[str, Any] = {"columns": ["a"], "null_values": "NULL", "delimiter": '"', "encoding": "no such"}
     assert [fault.field for fault in refusal([], **wrong).errors] == list(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "named"),
+    [
+        ("München", "cp850", "windows-1252"),
+        ("München", "cp437", "windows-1252"),
+        ("München", "cp852", "windows-1250"),
+        ("Besançon", "mac_roman", "windows-1252"),
+        ("Genève", "mac_roman", "windows-1252"),
+        ("Škoda", "cp1250", "iso-8859-2"),
+        ("5 €", "cp1252", "iso-8859-15"),
+    ],
+)
+def test_bytes_that_an_encoding_does_not_have_are_refused(text: str, own: str, named: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"id;city\r\n1;Oslo\r\n2;{text}\r\n".encode(own))
+    assert f"line 3 has bytes that {named} does not have" in str(refusal(path, encoding=named))
+
+
+def test_a_file_in_two_encodings_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("id;city\r\n1;München\r\n2;Besançon\r\n".encode() + "3;Malmö\r\n".encode("cp1252"))
+    said = str(refusal(path, encoding="windows-1252"))
+    assert (
+        "the file has two encodings: lines 2 and 3 are valid UTF-8, but line 4 is not; save each part as UTF-8" in said
+    )
+    assert "line 4 is not valid UTF-8" in str(refusal(path))
+
+
+def test_a_header_in_the_middle_is_refused(tmp_path: Path) -> None:
+    first, second = "id,city,state\n1,A,S1\n", "id,state,city\n2,S2,B\n"
+    said = str(refusal(from_file(tmp_path, "a.csv", first + second)))
+    assert "line 3 names the columns again" in said
+    assert [len(read(from_file(tmp_path, "a.csv", part))) for part in (first, second)] == [1, 1]
+    same = "id,city\n1,A\nid,city\n2,B\n"
+    assert "remove this line" in str(refusal(from_file(tmp_path, "a.csv", same)))
+    assert len(read(from_file(tmp_path, "a.csv", same.replace("A\nid,city", "A")))) == 2

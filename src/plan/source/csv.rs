@@ -1,10 +1,12 @@
 //! Reads files of separated values.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use super::builder::{Builder, Given};
 use super::dialect::{self, Head};
+use super::names::{Role, plain, role_of};
 use super::records::{RecordError, Records};
 use super::{Options, TITLE, Table, TableError};
 use crate::private_file::open_linked;
@@ -45,6 +47,7 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
     let at = |line: u64, reason: String| Failed::Record(RecordError::Line(line, reason));
     let mut builder = Builder::new(options);
     let mut columns: Vec<usize> = Vec::new();
+    let mut header = Header::default();
     let mut width = 0;
     while records.advance().map_err(Failed::Record)? {
         // Spreadsheets leave empty rows.
@@ -63,8 +66,12 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
             for name in records.fields().take(named) {
                 let name = text(name).map_err(|reason| at(line, reason))?;
                 columns.push(builder.add_column(name).map_err(|error| at(line, error.to_string()))?);
+                header.add(name, options);
             }
             continue;
+        }
+        if header.is_repeated(records.fields()) {
+            return Err(at(line, REPEATED.to_owned()));
         }
         if records.len() != width {
             let (found, hint) = match records.len() {
@@ -95,6 +102,41 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
         return Err(Failed::Empty);
     }
     builder.finish(Some(path)).map_err(Failed::Table)
+}
+
+/// What is wrong with a record that names the columns.
+const REPEATED: &str = "names the columns again, so two files were probably joined; if the columns below it have the same \
+    order, remove this line, otherwise make a plan of each file";
+
+/// The names of the columns, as they are compared.
+#[derive(Default)]
+struct Header {
+    names: HashSet<String>,
+    key: Option<String>,
+}
+
+impl Header {
+    fn add(&mut self, name: &str, options: &Options) {
+        let compared = plain(name);
+        if role_of(name, options) == Ok(Role::Key) {
+            self.key = Some(compared.clone());
+        }
+        if !compared.is_empty() {
+            self.names.insert(compared);
+        }
+    }
+
+    /// Returns whether a record has only names of columns, in any order, that of the key included: an account can have the
+    /// name of another column.
+    fn is_repeated<'a>(&self, mut fields: impl Iterator<Item = &'a [u8]>) -> bool {
+        let mut has_key = false;
+        let mut is_name = |field: &[u8]| {
+            let name = std::str::from_utf8(field).map(plain).unwrap_or_default();
+            has_key |= self.key.as_ref() == Some(&name);
+            self.names.contains(&name)
+        };
+        fields.all(|field| field.trim_ascii().is_empty() || is_name(field)) && has_key
+    }
 }
 
 fn text(field: &[u8]) -> Result<&str, String> {

@@ -673,6 +673,14 @@ fn a_csv_file_is_a_table() {
 }
 
 #[test]
+fn a_record_may_have_names_of_columns_as_values() {
+    let by_name = Options { match_on: MatchOn::Name, ..Options::default() };
+    for content in ["name,city\nCity,\nCity,City\n", "name,city,state\nState,City,\n", "name,city\nName,Oslo\n"] {
+        assert!(Table::from_csv(&file("names.csv", content), &by_name).is_ok(), "{content}");
+    }
+}
+
+#[test]
 fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
     let wrong = |name: &str, content: &[u8]| {
         Table::from_csv(&file(name, content), &Options::default()).unwrap_err().to_string()
@@ -682,6 +690,18 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
         wrong("ragged.csv", b"id,city\n1,\"a\nb\"\n2,a,b\n"),
         start("ragged.csv") + "line 4 has 3 fields, but the first line has 2"
     );
+    let again = "names the columns again, so two files were probably joined; if the columns below it have the same order, \
+        remove this line, otherwise make a plan of each file";
+    for (content, line) in [
+        ("id,city,state\n1,a,b\nid,city,state\n2,c,d\n", 3),
+        ("id,city,state\n1,A,S1\nid,state,city\n2,S2,B\n", 3),
+        ("id,city,state\n1,\"a\nb\",c\n\nID,City , STATE\n", 5),
+        ("id,city,state\nid,city,\n", 2),
+        ("id,city,\n1,a,\nid,city,\n", 3),
+        ("id\n1\nid\n", 3),
+    ] {
+        assert_eq!(wrong("joined.csv", content.as_bytes()), start("joined.csv") + &format!("line {line} {again}"));
+    }
     assert_eq!(
         wrong("open.csv", b"id,city\n1,a\n2,\"b\n3,c\n"),
         start("open.csv") + "line 3 opens a quote that is never closed"
