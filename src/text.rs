@@ -41,8 +41,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Returns a text on one line. If it is exact, every space other than a plain one and every backslash is escaped, as in a
-/// literal; otherwise every space becomes a plain one, and a backslash stays as it is.
+/// Returns a text on one line. If it is exact, every space other than a plain one and every backslash is escaped, as in
+/// a literal; otherwise every space becomes a plain one, and a backslash stays as it is.
 pub(crate) fn one_line(text: &str, limit: usize, is_exact: bool) -> Cow<'_, str> {
     let shown = match text.char_indices().nth(limit) {
         Some((end, _)) => text.get(..end).unwrap_or_default(),

@@ -56,9 +56,7 @@ class Replaced:
         try:
             _replyio.PlanFile.make_way(self._aside)
         except PlanError:
-            told = (
-                "%s: not deleted, because a run used the plan while it was replaced; keep it to revert that run"
-            )
+            told = "%s: not deleted, because a run used the plan while it was replaced; keep it to revert that run"
             _logger.warning(told, _replyio.safe_text(self._aside))
         else:
             os.unlink(self._aside)  # noqa: PTH108 - the path is a string

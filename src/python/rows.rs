@@ -53,8 +53,8 @@ pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResul
     exit::detached(py, || builder.finish(None)).map_err(|error| errors::of_table(py, &error))
 }
 
-/// Returns the precision of the floats of a column: pandas converts each to a Python float, also those that a categorical,
-/// a sparse column or a type of Arrow contains.
+/// Returns the precision of the floats of a column: pandas converts each to a Python float, also those that a
+/// categorical, a sparse column or a type of Arrow contains.
 fn float_in<'py>(dtype: Bound<'py, PyAny>) -> PyResult<Float> {
     let inner = |dtype: &Bound<'py, PyAny>| {
         let of_categories = dtype.getattr("categories").and_then(|values| values.getattr("dtype")).ok();

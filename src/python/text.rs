@@ -15,8 +15,8 @@ pub(super) fn safe_text<'py>(text: &Bound<'py, PyString>, limit: Option<usize>) 
     guarded(text.py(), "safe_text", || shown(text, limit, crate::text::safe_text))
 }
 
-/// `safe_text` for a value: shows every space, doubles each backslash, and puts a text that begins or ends with a space in
-/// quotes.
+/// `safe_text` for a value: shows every space, doubles each backslash, and puts a text that begins or ends with a space
+/// in quotes.
 #[pyfunction]
 #[pyo3(signature = (text, limit=None))]
 pub(super) fn exact_text<'py>(text: &Bound<'py, PyString>, limit: Option<usize>) -> PyResult<Bound<'py, PyString>> {

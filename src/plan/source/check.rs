@@ -184,8 +184,8 @@ fn is_suspicious(text: &str) -> bool {
     is_special || is_numbered_error(text)
 }
 
-/// Returns whether a text has what only a program that read or wrote it wrongly leaves: the sign for a letter that was lost,
-/// a control character, Excel's escape for one, or a character of HTML by its name or number.
+/// Returns whether a text has what only a program that read or wrote it wrongly leaves: the sign for a letter that was
+/// lost, a control character, Excel's escape for one, or a character of HTML by its name or number.
 fn is_damaged(text: &str) -> bool {
     let is_foreign = |character: char| {
         character == char::REPLACEMENT_CHARACTER || (character.is_control() && !matches!(character, '\t' | '\n' | '\r'))

@@ -105,7 +105,8 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
 }
 
 /// What is wrong with a record that names the columns.
-const REPEATED: &str = "names the columns again, so two files were probably joined; if the columns below it have the same \
+const REPEATED: &str = "names the columns again, so two files were probably joined; if the columns below it have the \
+    same \
     order, remove this line, otherwise make a plan of each file";
 
 /// The names of the columns, as they are compared.
@@ -126,8 +127,8 @@ impl Header {
         }
     }
 
-    /// Returns whether a record has only names of columns, in any order, that of the key included: an account can have the
-    /// name of another column.
+    /// Returns whether a record has only names of columns, in any order, that of the key included: an account can have
+    /// the name of another column.
     fn is_repeated<'a>(&self, mut fields: impl Iterator<Item = &'a [u8]>) -> bool {
         let mut has_key = false;
         let mut is_name = |field: &[u8]| {

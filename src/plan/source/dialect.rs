@@ -60,8 +60,9 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
     Ok(Box::new(Cursor::new(text.into_owned())))
 }
 
-/// Returns what shows that a file beyond ASCII does not have the encoding that was named, with the line, or 0 for the whole
-/// file. Most sequences of bytes are valid in such an encoding, so letters of another one would become other letters.
+/// Returns what shows that a file beyond ASCII does not have the encoding that was named, with the line, or 0 for the
+/// whole file. Most sequences of bytes are valid in such an encoding, so letters of another one would become other
+/// letters.
 fn contradiction(bytes: &[u8], encoding: &'static Encoding) -> Option<(u64, String)> {
     let named = encoding.name().to_lowercase();
     // Text in such an encoding is hardly ever valid UTF-8.
@@ -89,7 +90,8 @@ fn contradiction(bytes: &[u8], encoding: &'static Encoding) -> Option<(u64, Stri
     };
     let (line, _) = beyond_ascii().find(|(_, line)| !is_decoded(line))?;
     let reason = format!(
-        "has bytes that {named} does not have, so the file has another encoding; save it as UTF-8, as a file from MS-DOS \
+        "has bytes that {named} does not have, so the file has another encoding; save it as UTF-8, as a file from \
+         MS-DOS \
             must be, or set the encoding that it has, such as encoding=\"macintosh\" for a file from an old Mac"
     );
     Some((line, reason))

@@ -2,7 +2,8 @@
 
 mod hints;
 
-use self::hints::{expected, meant, plain};
+pub(super) use self::hints::plain;
+use self::hints::{expected, meant};
 use super::integers::is_invisible;
 use super::{LONGEST_NAME, Options, TITLE};
 use crate::account::{Field, FieldError, Kind, MEMBERS, nearest};
@@ -168,7 +169,8 @@ impl Names {
                 let advice =
                     advice.unwrap_or_else(|| "; map it to its field with columns=, or list it in ignore=".to_owned());
                 let message = format!(
-                    "{NO_FIELD}, but may have the values of one; mode \"replace\" clears each field without a column, so \
+                    "{NO_FIELD}, but may have the values of one; mode \"replace\" clears each field without a column, \
+                        so \
                         ignore= must name every column to leave out, instead of \"unknown\"{advice}"
                 );
                 left_out.push(FieldError::new(shown(name), message));

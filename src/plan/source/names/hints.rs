@@ -50,7 +50,7 @@ const HINTS: [(Field, &[&str]); 13] = [
 /// Returns what is compared of a name. A name that is too long for a field has nothing to compare.
 ///
 /// A sign behind a letter can change what a column is about: `Email?` is a question, `City %` a share.
-pub(super) fn plain(name: &str) -> String {
+pub(in crate::plan::source) fn plain(name: &str) -> String {
     if name.len() > LONGEST_NAME {
         return String::new();
     }
