@@ -359,7 +359,9 @@ fn end(file: &PlanFile, rows: &[u64], status: Status) {
 
 fn change(file: &PlanFile, rows: &[u64]) {
     let run = file.start_run().unwrap();
-    rows.iter().for_each(|row| send(&run, *row, Vec::new(), finished(Status::Changed, None)));
+    for row in rows {
+        send(&run, *row, Vec::new(), finished(Status::Changed, None));
+    }
 }
 
 /// The name of the revert for which a run of a plan is refused.
