@@ -385,8 +385,9 @@ impl Client {
 
     /// Closes the shared quota file until the next request.
     #[cfg(feature = "python")]
-    pub(crate) fn close_ledger(&self) {
+    pub(crate) fn close_files(&self) {
         self.identity.close_ledger();
+        self.turns.close_file();
     }
 
     /// Returns the used quota of the user, as far as this machine knows. Sends no request.

@@ -37,14 +37,24 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Turns {
     entries: Arc<Mutex<Entries>>,
-    elsewhere: Option<OtherProcesses>,
+    elsewhere: Option<Arc<OtherProcesses>>,
 }
 
 /// What other processes do with the accounts of a service.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct OtherProcesses {
     file: Arc<Elsewhere>,
     service_hash: u64,
+}
+
+impl Drop for OtherProcesses {
+    /// Closes the file with the last client that uses it.
+    fn drop(&mut self) {
+        // The list of files holds the other reference.
+        if Arc::strong_count(&self.file) <= 2 {
+            self.file.close_if_idle();
+        }
+    }
 }
 
 /// Unused entries are removed when there are twice as many entries as after the last removal. So dropping a handle
@@ -78,8 +88,16 @@ impl Turns {
         let mut services = lock(SERVICES.get_or_init(Mutex::default));
         let entries = services.entry(service.to_owned()).or_default().clone();
         let file = folders.and_then(Elsewhere::of);
-        let elsewhere = file.map(|file| OtherProcesses { file, service_hash: hash_of(service) });
+        let elsewhere = file.map(|file| Arc::new(OtherProcesses { file, service_hash: hash_of(service) }));
         Self { entries, elsewhere }
+    }
+
+    /// Closes the file of other processes until the next turn, unless a turn is taken.
+    #[cfg(feature = "python")]
+    pub(crate) fn close_file(&self) {
+        if let Some(other) = &self.elsewhere {
+            other.file.close_if_idle();
+        }
     }
 
     /// Returns the turns of one account.

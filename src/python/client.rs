@@ -174,7 +174,7 @@ impl Client {
             exit::detached(py, || {
                 self.engine.close();
                 if let Some(client) = self.per_process.get(Process::current()) {
-                    client.close_ledger();
+                    client.close_files();
                 }
             });
             self.engine.drop_spare_bridges(py);

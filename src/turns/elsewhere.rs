@@ -11,6 +11,7 @@ use std::fs::File;
 use std::mem::forget;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
@@ -47,7 +48,7 @@ impl Place {
 
     fn mark(self, file: &File) {
         // A forked child has the random numbers of its parent.
-        let mark = fastrand::u64(..) ^ u64::from(std::process::id());
+        let mark = fastrand::u64(..) ^ u64::from(process::id());
         let _ = file.write_all_at(&mark.to_ne_bytes(), self.of_mark());
     }
 
@@ -66,7 +67,7 @@ pub(super) enum Attempt {
     Locked(Locked),
     /// Another process changes the account.
     Taken,
-    /// The file is not usable, so nobody knows.
+    /// The file is not usable, so this is unknown.
     Unknown,
 }
 
@@ -115,7 +116,7 @@ enum State {
 static FILES: PerProcess<Mutex<HashMap<Vec<PathBuf>, Arc<Elsewhere>>>> = PerProcess::new();
 
 impl Elsewhere {
-    /// Returns the file in the first usable folder. Opens nothing yet. Closes files that nobody uses any more.
+    /// Returns the file in the first usable folder. Opens nothing yet.
     #[expect(clippy::unnecessary_wraps, reason = "not every system has such locks")]
     pub(super) fn of(folders: &[PathBuf]) -> Option<Arc<Self>> {
         let mut files = lock(FILES.get_or_init(Mutex::default));
@@ -191,6 +192,16 @@ impl Elsewhere {
     fn close(&self) {
         *lock(&self.state) = State::Closed;
     }
+
+    /// Closes the file until it is needed again, unless this process has locked an account.
+    pub(super) fn close_if_idle(&self) {
+        // In a forked child, a copied lock may be held, so this does not wait for it.
+        if let Ok(mut state) = self.state.try_lock()
+            && matches!(&*state, State::Open(open) if Arc::strong_count(open) == 1)
+        {
+            *state = State::Closed;
+        }
+    }
 }
 
 /// An open file.
@@ -200,6 +211,7 @@ struct Open {
     file: Option<File>,
     device: u64,
     number: u64,
+    process: u32,
 }
 
 impl Open {
@@ -222,7 +234,7 @@ impl Open {
         let file = opened.map_err(|error| shared_folder::refused(&path, &error))?;
         shared_folder::check_file(&file, LONGEST_FILE).map_err(|reason| shared_folder::because(&path, reason))?;
         let found = file.metadata().map_err(|error| shared_folder::refused(&path, &error))?;
-        Ok(Self { file: Some(file), device: found.dev(), number: found.ino() })
+        Ok(Self { file: Some(file), device: found.dev(), number: found.ino(), process: process::id() })
     }
 
     /// Returns the file if it still has its name, and if the descriptor is still its own: a program may have closed all
@@ -241,7 +253,8 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let file = self.file.take();
-        if file.as_ref().is_some_and(|file| self.names(file).is_none()) {
+        // In a forked child, closing the file of its parent would give up the locks of the child.
+        if process::id() != self.process || file.as_ref().is_some_and(|file| self.names(file).is_none()) {
             forget(file);
         }
     }
@@ -280,7 +293,7 @@ mod tests {
     fn a_process_that_has_an_account_keeps_others_out_until_it_lets_go() {
         let folder = TempDir::new().unwrap();
         let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
-        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("nobody has it") };
+        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
         let other = OtherProcess::of(&folder);
         assert!(!other.lock(PLACE, libc::F_WRLCK));
         assert!(other.lock(Place::of(7, 4712), libc::F_WRLCK), "another account");
@@ -299,7 +312,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
         let (before, neighbour) = (elsewhere.mark(PLACE), elsewhere.mark(Place::of(7, 4712)));
-        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("nobody has it") };
+        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
         assert_eq!(elsewhere.mark(PLACE), before, "nothing was updated yet");
         locked.mark();
         let first = elsewhere.mark(PLACE);
@@ -312,7 +325,7 @@ mod tests {
     fn a_deleted_file_is_replaced_and_its_locks_no_longer_count() {
         let folder = TempDir::new().unwrap();
         let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
-        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("nobody has it") };
+        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
         locked.end(true);
         let other = OtherProcess::of(&folder);
         assert!(other.lock(PLACE, libc::F_WRLCK));

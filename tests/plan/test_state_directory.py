@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -340,8 +341,9 @@ def test_a_plan_and_its_revert_stay_together(way: str, service: Sandbox) -> None
 
 def test_many_kept_plans_are_looked_at_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[object] = []
-    origin = _state._origin
-    monkeypatch.setattr(_state, "_origin", lambda file: (looks.append(file), origin(file))[1])
+    core = _state._replyio
+    origin = SimpleNamespace(origin=lambda file: (looks.append(file), core.PlanFile.origin(file))[1])
+    monkeypatch.setattr(_state, "_replyio", SimpleNamespace(PlanFile=origin))
     for number in range(100):
         (_state._prepared() / f"{number}.replyplan").touch()
     _state.remove_expired(time.time())
