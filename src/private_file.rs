@@ -53,6 +53,20 @@ pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     regular(file)
 }
 
+/// Returns whether the rights of a file or a folder keep this process from reading and writing it.
+#[cfg(feature = "plan")]
+pub(crate) fn is_forbidden(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use nix::errno::Errno;
+        use nix::unistd::{AccessFlags, access};
+        let refused = access(path, AccessFlags::R_OK | AccessFlags::W_OK).err();
+        matches!(refused, Some(Errno::EACCES | Errno::EPERM | Errno::EROFS))
+    }
+    #[cfg(not(unix))]
+    fs::metadata(path).is_ok_and(|found| found.permissions().readonly())
+}
+
 /// Returns whether a path leads to this file.
 ///
 /// # Errors

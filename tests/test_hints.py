@@ -189,7 +189,7 @@ def an_update_that_is_never_allowed_soon_after_a_read(case: Case) -> None:
     assert made.apply(progress=False).counts == {"changed": 1}
 
 
-@follows((MESSAGES, "ulimit", 2), ("python/replyio/client.py", "ulimit"))
+@follows((MESSAGES, "ulimit", 2), (FILE_ERROR, "ulimit"), ("python/replyio/client.py", "ulimit"))
 def no_descriptor_left(case: Case) -> None:
     """`tests/test_process.py` and `tests/test_descriptors.py` run into it; the hint names two limits of a shell."""
     for limit in ("ulimit -n", "ulimit -u"):

@@ -116,9 +116,9 @@ def prune() -> tuple[int, list[KeptPlan]]:
         remove_expired(_now(folder()))
     removed, stay = 0, list[KeptPlan]()
     found = plans()
-    needed = {_replyio.PlanFile.origin(kept.path) for kept in found if _is_needed(kept)}
+    needed = {_origin(kept.path) for kept in found if _is_needed(kept)}
     for kept in found:
-        if _replyio.PlanFile.origin(kept.path) not in needed:
+        if _origin(kept.path) not in needed:
             _remove(Path(kept.path))
             removed += 1
         else:
@@ -236,7 +236,7 @@ def remove_expired(now: float) -> None:
     Args:
         now: The time.
     """
-    files = {file: _replyio.PlanFile.origin(file) for file in _files()}
+    files = {file: _origin(file) for file in _files()}
     # Without its revert, a plan could be applied again; without its plan, a revert could not be resumed.
     written: dict[str, float] = {}
     for file, origin in files.items():
@@ -252,6 +252,11 @@ def remove_expired(now: float) -> None:
                 _remove(file)
                 told = "%s: deleted, because replyio last wrote this plan more than %d days ago"
                 _logger.info(told, _replyio.safe_text(str(file)), KEPT)
+
+
+def _origin(file: str | os.PathLike[str]) -> str:
+    """Returns the name that a plan, its reverts and their reverts have in common."""
+    return _replyio.PlanFile.origin(file)
 
 
 def _is_needed(kept: KeptPlan) -> bool:

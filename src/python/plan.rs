@@ -270,8 +270,8 @@ impl PlanFile {
         })
     }
 
-    /// The plan that reverts this one, in a file next to it: a new one for the key of this client, or an existing one with
-    /// open rows.
+    /// The plan that reverts this one, in a file next to it: a new one for the key of this client, or an existing one
+    /// with open rows.
     fn revert_file(&self, py: Python<'_>, client: &Client) -> PyResult<Self> {
         guarded(py, "revert_file", || {
             let key = &client.here(py)?.config().api_key;

@@ -117,7 +117,7 @@ fn revert_file(path: &Path) -> Result<PlanFile, Refused> {
     let file = PlanFile::open(path)?;
     loop {
         match file.revert_file() {
-            Err(error) if matches!(error.kind(), FileErrorKind::Foreign(_) | FileErrorKind::HalfWritten) => {
+            Err(error) if matches!(error.kind(), FileErrorKind::Foreign(_) | FileErrorKind::HalfWritten(_)) => {
                 std::fs::remove_file(error.path()).map_err(|error| Refused::Other(error.to_string()))?;
             }
             Err(error) if matches!(error.kind(), FileErrorKind::StrayLog(_)) => remove_logs(error.path()),
@@ -145,7 +145,7 @@ pub(super) fn lose_log(path: &Path) -> bool {
         log.push(suffix);
         let _ = std::fs::remove_file(log);
     }
-    matches!(PlanFile::open(path), Err(error) if error.kind() == &FileErrorKind::NeedsLog)
+    matches!(PlanFile::open(path), Err(error) if matches!(error.kind(), FileErrorKind::NeedsLog(_)))
 }
 
 /// Recovers a plan without its log.

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -326,7 +327,53 @@ def test_a_plan_that_cannot_be_written_is_called_read_only(command: Command) -> 
     (command.folder / "o.replyplan").chmod(0o400)
     code, _, told = command("apply", "o.replyplan")
     assert code == 1
-    assert "the file or its folder is read-only; make both writable" in told
+    assert "is read-only or belongs to another user; make all of them writable" in told
+
+
+def unprivileged() -> list[str] | None:
+    """The begin of a command that may write only what its rights allow; `None` if there is none."""
+    if os.geteuid() != 0:
+        return []
+    found = shutil.which("setpriv")
+    return [found, "--bounding-set=-dac_override,-dac_read_search,-fowner"] if found else None
+
+
+@pytest.mark.skipif(os.name == "nt" or unprivileged() is None, reason="root may write any file")
+def test_a_plan_of_a_killed_run_that_may_not_be_written_is_to_be_copied_and_the_copy_works(command: Command) -> None:
+    folder, copy = command.folder / "theirs", command.folder / "mine"
+    folder.mkdir()
+    copy.mkdir()
+    command.counts("plan", "rows.csv", "--save-as", "theirs/k.replyplan")
+    code = (
+        "import os, replyio\n"
+        "plan = replyio.ReplyClient(quota=None).open_plan('theirs/k.replyplan')\n"
+        "plan.apply(progress=lambda state: os._exit(9) if state['done'] else None)"
+    )
+    command.service.add_fault(Fault(method="PUT", delay=0.2))
+    subprocess.run(
+        [sys.executable, "-c", code], env=environment(command.service), cwd=command.folder, check=False, timeout=60
+    )
+    command.service.clear_faults()
+    (folder / "k.replyplan-shm").unlink(missing_ok=True)
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        for words in (["status"], ["status", "--recover"], ["apply"], ["revert"]):
+            done = subprocess.run(
+                [*(unprivileged() or []), sys.executable, "-m", "replyio", *words, "theirs/k.replyplan"],
+                env=environment(command.service), cwd=command.folder, capture_output=True, text=True, timeout=60,
+                check=False,
+            )  # fmt: skip
+            assert done.returncode == 1, done
+            assert "read-only or belongs to another user" in done.stderr, done
+            assert "copy the file, its -wal if there is one, and its reverts to another folder" in done.stderr
+        for file in folder.iterdir():
+            shutil.copyfile(file, copy / file.name)
+    finally:
+        folder.chmod(0o755)
+    assert command("status", "mine/k.replyplan")[1]["counts"]["changed"] >= 1
+    assert command.counts("apply", "mine/k.replyplan") == {"changed": 4}
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

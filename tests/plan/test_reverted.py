@@ -12,7 +12,7 @@ from replyio import AuthenticationError, PlanError
 from replyio.sandbox import Fault, Sandbox
 from support import MODES
 
-from .jobs import companies, do, moves
+from .jobs import companies, do, fresh, moves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,3 +147,80 @@ def test_a_revert_that_has_not_written_yet_holds_up_every_run_of_its_plan(servic
         with pytest.raises(PlanError, match="is being reverted, so the run sent nothing"):
             plan.apply(progress=False)
         assert plan.revert(progress=False).counts == {"changed": 3}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_revert_of_a_revert_that_was_stopped_does_not_set_the_plan_free(
+    mode: str, service: Sandbox, tmp_path: Path
+) -> None:
+    with service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates(moves(range(1, 7)), save_as=tmp_path / "a.replyplan", progress=False)
+        plan.apply(limit=3, progress=False)
+        revert = plan.revert(progress=False)
+        service.add_fault(Fault(method="GET", status=401))
+        with pytest.raises(AuthenticationError):
+            do(revert, "revert", mode)
+        service.clear_faults()
+        for action in ("apply", "retry_failed"):
+            with pytest.raises(PlanError, match=r"was reverted by .*a\.revert\.replyplan"):
+                do(plan, action, mode)
+        assert {account.city for account in service.accounts.values()} == {"Oslo"}
+        assert do(revert, "revert", mode).counts == {"changed": 3}
+        assert do(plan, "apply", mode).counts == {"changed": 6}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_revert_that_was_stopped_before_its_first_update_does_not_hold_its_plan_for_ever(
+    mode: str, service: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates(moves(range(1, 7)), save_as=tmp_path / "a.replyplan", progress=False)
+        service.add_fault(Fault(method="PUT", id=1, status=403))
+        assert plan.apply(limit=4, progress=False).counts == {"failed": 1, "changed": 3, "pending": 2}
+        service.clear_faults()
+        service.add_fault(Fault(method="GET", status=401))
+        with pytest.raises(AuthenticationError):
+            plan.revert(progress=False)
+        service.clear_faults()
+        with pytest.raises(PlanError, match=r"or revert the revert") as refused:
+            do(plan, "apply", mode)
+        assert str(tmp_path / "a.revert.replyplan") in str(refused.value)
+        # The way out that the error names sends nothing.
+        undone = do(client.open_plan(tmp_path / "a.revert.replyplan"), "revert", mode)
+        assert (undone.counts, undone.requests) == ({}, 0)
+        assert do(plan, "apply", mode).counts == {"failed": 1, "changed": 5}
+        assert do(plan, "retry_failed", mode).counts == {"changed": 6}
+        assert plan.apply(progress=False).requests == 0
+        assert caplog.messages == []
+
+
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_a_damaged_revert_does_not_hide_a_later_one(is_moved: bool, service: Sandbox, tmp_path: Path) -> None:
+    first = tmp_path / "a.revert.replyplan"
+    with service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates(moves(range(1, 7)), save_as=tmp_path / "a.replyplan", progress=False)
+        plan.apply(limit=2, progress=False)
+        plan.revert(progress=False)
+        plan.apply(rows=[2, 3], progress=False)
+        assert plan.revert(progress=False).path == str(tmp_path / "a.revert2.replyplan")
+        content = bytearray(first.read_bytes())
+        content[len(content) // 2 :] = b"\xff" * (len(content) - len(content) // 2)
+        first.write_bytes(content)
+        with pytest.raises(PlanError, match="move it away, then revert again before you apply the plan"):
+            plan.revert(progress=False)
+        if is_moved:
+            first.rename(tmp_path / "away")
+        with pytest.raises(PlanError, match=r"was reverted by .*a\.revert2\.replyplan"):
+            plan.apply(progress=False)
+        assert {account.city for account in service.accounts.values()} == {"Oslo"}
+
+
+def test_a_revert_belongs_to_the_key_that_made_it(service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None, api_key=fresh()) as old:
+        old.plan_contact_account_updates(moves([1, 2]), save_as=path, progress=False).apply(progress=False)
+    with service.client(quota=None, api_key=fresh()) as new:
+        service.add_fault(Fault(method="PUT", close=True))
+        new.open_plan(path, new_key=True).revert(progress=False)
+        service.clear_faults()
+        assert new.open_plan(tmp_path / "a.revert.replyplan").apply(progress=False).counts == {"changed": 2}

@@ -89,8 +89,9 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
 /// A log of changes that was cut or flipped ends before the damage: an outcome may be gone, none is invented.
 #[test]
 fn a_damaged_log_takes_outcomes_back_and_makes_none_up() {
-    let folder = Folder::new();
-    let (path, copy) = (folder.plan(), folder.path().join("copy.replyio"));
+    // In the folder of the plan, a copy would find the plan's whole log.
+    let (folder, other) = (Folder::new(), Folder::new());
+    let (path, copy) = (folder.plan(), other.plan());
     let run = build(&path, 50).unwrap().start_run().unwrap();
     let rows: Vec<u64> = (0..40).filter(|row| row % 5 != 4).collect();
     block_on(async {
@@ -116,7 +117,7 @@ fn a_damaged_log_takes_outcomes_back_and_makes_none_up() {
             Ok(opened) => opened,
             // Not even its first frame is left, and the file says that there is one.
             Err(error) => {
-                assert_eq!(error.kind(), &FileErrorKind::NeedsLog);
+                assert!(matches!(error.kind(), FileErrorKind::NeedsLog(_)));
                 without += 1;
                 continue;
             }

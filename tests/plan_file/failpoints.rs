@@ -229,7 +229,7 @@ fn look(path: &Path, allowed: &Allowed) -> Result<Option<PlanFile>, String> {
         Err(error) if allowed.is_sealed => return Err(format!("a sealed plan was refused: {error}")),
         Err(error) => {
             let kind = error.kind();
-            let says_so = matches!(kind, FileErrorKind::Missing | FileErrorKind::HalfWritten);
+            let says_so = matches!(kind, FileErrorKind::Missing | FileErrorKind::HalfWritten(_));
             return if says_so { Ok(None) } else { Err(format!("of a half-written plan is said: {error}")) };
         }
     };

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use replyio::plan::Status;
-use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile, Record, Run};
+use replyio::plan::file::{Builder, FileError, FileErrorKind, Half, PlanFile, Record, Run};
 
 use super::{Folder, NOW, beside, block_on, build, export, finish, finished, header, mark_sent, planned, refusal};
 
@@ -55,8 +55,9 @@ fn is_refused_until_its_log_is_moved_away(folder: &Folder, what: &str) {
     fs::copy(folder.plan(), alone.plan()).unwrap();
     fs::rename(&log, folder.path().join("moved")).unwrap();
     let opened = |folder: &Folder| PlanFile::open(&folder.plan()).and_then(|file| export(&file));
-    let (here, there) = (opened(folder), opened(&alone));
-    assert_eq!(here.map_err(|error| error.kind().clone()), there.map_err(|error| error.kind().clone()), "{what}");
+    // Each error names its own folder.
+    let told = |folder: &Folder| opened(folder).map_err(|error| std::mem::discriminant(error.kind()));
+    assert_eq!(told(folder), told(&alone), "{what}");
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn a_plan_whose_log_was_moved_in_half_while_somebody_read_is_whole_with_its_log(
         let alone = Folder::new();
         fs::copy(folder.plan(), alone.plan()).unwrap();
         let refused = PlanFile::open(&alone.plan()).err().unwrap();
-        assert_eq!(refused.kind(), &FileErrorKind::NeedsLog, "round {round}");
+        assert!(matches!(refused.kind(), FileErrorKind::NeedsLog(_)), "round {round}");
         match PlanFile::recover(&alone.plan()).map_err(|error| error.to_string()) {
             Ok(recovered) => assert!(recovered.counts().unwrap()[&Status::Unknown] >= 7, "round {round}"),
             Err(error) => {
@@ -220,7 +221,7 @@ fn a_view_whose_log_was_deleted_refuses_to_read_and_to_revert() {
     fs::remove_file(beside(&folder.plan(), "-wal")).unwrap();
     let _ = fs::remove_file(beside(&folder.plan(), "-shm"));
     let needs_its_log =
-        |kind: Option<FileErrorKind>| assert!(matches!(kind, Some(FileErrorKind::NeedsLog)), "{kind:?}");
+        |kind: Option<FileErrorKind>| assert!(matches!(kind, Some(FileErrorKind::NeedsLog(_))), "{kind:?}");
     needs_its_log(view.counts().err().map(|error| error.kind().clone()));
     needs_its_log(view.revert_file().err().map(|error| error.kind().clone()));
     assert!(!folder.path().join("plan.revert.replyio").exists());
@@ -244,7 +245,7 @@ fn an_unfinished_plan_has_no_journal_that_sqlite_would_replay_into_another_plan_
     }
     let copy = Folder::new();
     fs::copy(folder.plan(), copy.plan()).unwrap();
-    assert_eq!(refusal(&copy.plan()), FileErrorKind::HalfWritten);
+    assert_eq!(refusal(&copy.plan()), FileErrorKind::HalfWritten(Half::Plan));
     assert_eq!(builder.seal(rows).unwrap().counts().unwrap().values().sum::<u64>(), rows);
 }
 
@@ -274,4 +275,74 @@ fn no_plan_is_made_beside_a_log_that_was_left_there() {
     fs::write(&revert, "").unwrap();
     is_stray(file.revert_file().err());
     assert_eq!(fs::read(&log).unwrap(), left);
+}
+
+/// The plan and its log are in one folder, but the log has another name. Neither reading nor recovering it is offered,
+/// and the plan is as it was when the person has done what the error says.
+#[test]
+fn a_plan_whose_log_has_its_original_name_is_not_recovered_without_it() {
+    type Move = fn(&Path, &Path);
+    let ways: [(Move, &str); 3] = [
+        (|plan, other| fs::rename(plan, other).unwrap(), "was renamed; rename the log to other.replyio-wal"),
+        (|plan, other| fs::hard_link(plan, other).unwrap(), "has two names (hard links); open "),
+        (
+            |plan, other| assert!(fs::copy(plan, other).unwrap() > 0),
+            "is a copy; copy the log, too, as other.replyio-wal",
+        ),
+    ];
+    for (way, told) in ways {
+        let folder = killed(3);
+        let other = folder.path().join("other.replyio");
+        let log = beside(&folder.plan(), "-wal");
+        way(&folder.plan(), &other);
+        let before = (fs::read(&other).unwrap(), fs::read(&log).unwrap());
+        for error in [PlanFile::open(&other).err(), PlanFile::recover(&other).err()] {
+            let error = error.unwrap().to_string();
+            assert!(error.contains(&format!("progress is in {}, because this file", log.display())), "{error}");
+            assert!(error.contains(told), "{error}");
+            assert!(!error.contains("recover"), "{error}");
+        }
+        assert!((fs::read(&other).unwrap(), fs::read(&log).unwrap()) == before, "{told}");
+        if !told.contains("hard links") {
+            fs::copy(&log, beside(&other, "-wal")).unwrap();
+            assert_eq!(PlanFile::open(&other).unwrap().counts().unwrap()[&Status::Changed], 3, "{told}");
+        }
+        if folder.plan().exists() {
+            assert_eq!(PlanFile::open(&folder.plan()).unwrap().counts().unwrap()[&Status::Changed], 3, "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_plan_with_two_names_is_not_recovered_and_its_copy_is() {
+    let (folder, elsewhere) = (killed(3), Folder::new());
+    fs::remove_file(beside(&folder.plan(), "-wal")).unwrap();
+    fs::hard_link(folder.plan(), elsewhere.path().join("other.replyio")).unwrap();
+    for path in [folder.plan(), elsewhere.path().join("other.replyio")] {
+        let error = PlanFile::recover(&path).err().unwrap().to_string();
+        assert!(error.contains("one of the 2 names") && error.contains("copy the file to another folder"), "{error}");
+    }
+    fs::copy(folder.plan(), elsewhere.plan()).unwrap();
+    assert_eq!(PlanFile::recover(&elsewhere.plan()).unwrap().counts().unwrap()[&Status::Unknown], 8);
+}
+
+#[test]
+fn the_log_of_another_plan_does_not_keep_a_renamed_plan_from_being_recovered() {
+    let (folder, stranger) = (killed(3), killed(2));
+    let other = folder.path().join("other.replyio");
+    fs::rename(folder.plan(), &other).unwrap();
+    fs::copy(beside(&stranger.plan(), "-wal"), beside(&folder.plan(), "-wal")).unwrap();
+    let error = PlanFile::open(&other).err().unwrap().to_string();
+    let names = [beside(&other, "-wal").display().to_string(), "(or in plan.replyio-wal, if the file was".to_owned()];
+    assert!(names.iter().all(|name| error.contains(name)) && error.contains("recover=True"), "{error}");
+    assert_eq!(PlanFile::recover(&other).unwrap().counts().unwrap()[&Status::Unknown], 8);
+    // Through a link, the message names the folder of the plan.
+    #[cfg(unix)]
+    {
+        let (folder, links) = (killed(3), Folder::new());
+        fs::remove_file(beside(&folder.plan(), "-wal")).unwrap();
+        std::os::unix::fs::symlink(folder.plan(), links.plan()).unwrap();
+        let error = PlanFile::open(&links.plan()).err().unwrap().to_string();
+        assert!(error.contains(&beside(&folder.plan(), "-wal").display().to_string()), "{error}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use replyio::ApiKey;
-use replyio::plan::file::{Builder, FileErrorKind, PlanFile, Record};
+use replyio::plan::file::{Builder, FileErrorKind, Half, Header, PlanFile, Record};
 use rusqlite::Connection;
 
 use super::{
@@ -33,7 +33,7 @@ fn a_half_written_plan_refuses() {
         builder.add(planned(row)).unwrap();
     }
     fs::copy(&path, &copy).unwrap();
-    assert_eq!(refusal(&copy), FileErrorKind::HalfWritten);
+    assert_eq!(refusal(&copy), FileErrorKind::HalfWritten(Half::Plan));
     drop(builder);
     assert_eq!(refusal(&path), FileErrorKind::Missing);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -77,7 +77,7 @@ fn planning_that_was_killed_refuses() {
         thread::sleep(Duration::from_millis(pause));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(refusal(&folder.plan()), FileErrorKind::HalfWritten);
+        assert_eq!(refusal(&folder.plan()), FileErrorKind::HalfWritten(Half::Plan));
     }
 }
 
@@ -87,7 +87,11 @@ fn what_is_no_plan_is_refused_and_left_alone() {
     let path = folder.plan();
     assert_eq!(refusal(&path), FileErrorKind::Missing);
     fs::write(&path, "").unwrap();
-    assert_eq!(refusal(&path), FileErrorKind::HalfWritten, "a process died before the first of it was kept");
+    assert_eq!(
+        refusal(&path),
+        FileErrorKind::HalfWritten(Half::Plan),
+        "a process died before the first of it was kept"
+    );
     assert_eq!(fs::read(&path).unwrap(), b"");
     for content in ["id,city\n1,Oslo\n", &"text and more text ".repeat(1_000)] {
         fs::write(&path, content).unwrap();
@@ -135,7 +139,7 @@ fn a_newer_or_an_edited_plan_is_refused() {
     let newer = |kind: &FileErrorKind| kind == &FileErrorKind::Newer;
     let older = |kind: &FileErrorKind| kind == &FileErrorKind::Older;
     let foreign = |kind: &FileErrorKind| kind == &FileErrorKind::NotAPlan;
-    let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten;
+    let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten(Half::Plan);
     let cases: [(&str, Expected<'_>); 27] = [
         ("PRAGMA user_version = 4", &newer),
         ("PRAGMA user_version = 2", &older),
@@ -251,4 +255,29 @@ fn an_io_error_names_its_file_once() {
         let error = error.unwrap().to_string();
         assert_eq!(error.matches("plan.replyio").count(), 1, "{error}");
     }
+}
+
+#[test]
+fn a_half_written_file_is_told_by_what_it_was_to_become() {
+    let folder = Folder::new();
+    let told = |path: &Path| PlanFile::open(path).err().unwrap().to_string();
+    fs::write(folder.plan(), "").unwrap();
+    assert!(told(&folder.plan()).ends_with("planning was interrupted; delete it and plan again"));
+    let replaced = beside(&folder.plan(), ".replaced");
+    fs::write(&replaced, "").unwrap();
+    let error = told(&folder.plan());
+    let expected = format!("The plan that it was to replace is now {}; rename it to have it back", replaced.display());
+    assert!(error.contains(&expected), "{error}");
+    let revert = folder.path().join("plan.revert2.replyio");
+    fs::write(&revert, "").unwrap();
+    assert!(told(&revert).contains("it is a revert, so revert its plan again"));
+    // By its content, too.
+    let path = folder.path().join("made.replyio");
+    let parent = Some(header().identity);
+    let mut builder = Builder::create(&path, &Header { parent, is_revert: true, ..header() }).unwrap();
+    builder.add(planned(0)).unwrap();
+    let copy = folder.path().join("copy.replyio");
+    fs::copy(&path, &copy).unwrap();
+    drop(builder);
+    assert!(told(&copy).contains("it is a revert, so revert its plan again"));
 }

@@ -509,7 +509,7 @@ fn a_revert_without_its_log_is_recovered_only_if_asked() {
     drop(run);
     let file = PlanFile::open(&copy.plan()).unwrap();
     let error = file.revert_file().err().unwrap();
-    assert!(matches!(error.kind(), FileErrorKind::NeedsLog), "{error}");
+    assert!(matches!(error.kind(), FileErrorKind::NeedsLog(_)), "{error}");
     assert_eq!(held_by(&file).as_deref(), FIRST);
     let again = file.revert_file_with(None, true).unwrap();
     // Its rows may have been sent, so no run would end them all: the next one reads every account again.

@@ -76,7 +76,7 @@ fn a_simulated_disk_fails_and_a_simulated_process_dies_at_any_commit() {
                 Err(error) => {
                     let kind = error.kind();
                     assert!(
-                        matches!(kind, FileErrorKind::Missing | FileErrorKind::HalfWritten),
+                        matches!(kind, FileErrorKind::Missing | FileErrorKind::HalfWritten(_)),
                         "{at} {fate:?}: {error}"
                     );
                 }

@@ -42,7 +42,7 @@ pub(crate) fn judge(path: &Path) -> String {
         Err(error) => {
             check_message(&error);
             let _ = PlanFile::make_way(path).inspect_err(check_message);
-            if error.kind() == &FileErrorKind::NeedsLog
+            if matches!(error.kind(), FileErrorKind::NeedsLog(_))
                 && let Ok(file) = PlanFile::recover(path).inspect_err(check_message)
             {
                 judge_plan(&file, path);

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value as SqlValue;
 
 use super::connect;
-use super::error::FileErrorKind;
+use super::error::{FileErrorKind, Half};
 use super::header::{Facts, Header};
 use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::state::{self, Log};
@@ -38,9 +38,10 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Refuses a file whose log is missing.
+    /// Refuses a file whose log is missing. The error has the name of the file at its creation, until
+    /// [`elsewhere`](super::elsewhere) knows more.
     pub(super) fn with_log(self) -> Result<Self, FileErrorKind> {
-        if self.log == Log::Missing { Err(FileErrorKind::NeedsLog) } else { Ok(self) }
+        if self.log == Log::Missing { Err(FileErrorKind::NeedsLog(self.name)) } else { Ok(self) }
     }
 }
 
@@ -67,7 +68,7 @@ pub(super) fn check_head(connection: &Connection) -> Found<Head> {
     }
     let differs = || damage("its header differs from what replyio wrote");
     let Some(facts) = Facts::read(connection)? else { return Ok(Err(differs())) };
-    let Some(sealed) = facts.get("sealed") else { return Ok(Err(FileErrorKind::HalfWritten)) };
+    let Some(sealed) = facts.get("sealed") else { return Ok(Err(FileErrorKind::HalfWritten(Half::Plan))) };
     if *sealed != SqlValue::Integer(i64::from(facts.checksum())) {
         return Ok(Err(differs()));
     }

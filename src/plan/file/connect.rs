@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
-use super::error::{FileError, FileErrorKind};
+use super::error::{FileError, FileErrorKind, Half};
 use super::{interrupt, schema, simulation};
 
 /// How long a statement waits for another connection.
@@ -165,13 +165,13 @@ pub(super) fn recognize(path: &Path) -> Result<(), FileError> {
     }
     // This is the state if a process dies before its first commit.
     if found.len() == 0 {
-        return refuse(FileErrorKind::HalfWritten);
+        return refuse(FileErrorKind::HalfWritten(Half::Plan));
     }
     match numbers(path) {
         Ok((schema::APPLICATION_ID, schema::FORMAT)) => Ok(()),
         Ok((schema::APPLICATION_ID, format)) if format > schema::FORMAT => refuse(FileErrorKind::Newer),
         Ok((schema::APPLICATION_ID, format)) if format > 0 => refuse(FileErrorKind::Older),
-        Ok((0, 0)) if is_cut_off(path) => refuse(FileErrorKind::HalfWritten),
+        Ok((0, 0)) if is_cut_off(path) => refuse(FileErrorKind::HalfWritten(Half::Plan)),
         Ok(_) => refuse(FileErrorKind::NotAPlan),
         Err(error) => Err(FileError::of_sqlite(path, &error)),
     }
@@ -207,7 +207,8 @@ pub(super) fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     }
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(uri, flags).map_err(|error| without_path(error, path))?;
+    let opened = Connection::open_with_flags(&uri, flags);
+    let mut connection = opened.map_err(|error| without_path(error, Path::new(&uri)))?;
     secure(&mut connection)?;
     // If the last pages of a file are only in its log, because a reader was active during the checkpoint, the file is
     // readable up to there.

@@ -1,17 +1,31 @@
 //! Errors of plan files, in one line that says what to do.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
 use crate::error::internal_error;
+use crate::exhaustion::is_exhaustion;
+use crate::private_file;
 
 /// A plan file cannot be used as requested. The file loses no data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileError {
     path: PathBuf,
     kind: FileErrorKind,
+}
+
+/// What a half-written file was to become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Half {
+    /// A plan.
+    Plan,
+    /// A plan that replaces another one, which is now at this path.
+    Replacement(PathBuf),
+    /// A revert of a plan.
+    Revert,
 }
 
 /// The kinds of problems with a plan file.
@@ -32,15 +46,18 @@ pub enum FileErrorKind {
     /// A newer version created the file.
     Newer,
     /// Planning was interrupted.
-    HalfWritten,
+    HalfWritten(Half),
     /// The content differs from what was written.
     Damaged(String),
     /// Another run uses the file: a phrase that follows "the plan".
     Locked(String),
     /// An older version created the file, in a format that this version does not read.
     Older,
-    /// The progress is in a log that is missing.
-    NeedsLog,
+    /// The progress is in a log that is missing: the path of the log.
+    NeedsLog(String),
+    /// The progress is in a log next to another name of the file: a phrase that follows "a run was interrupted, and its
+    /// progress".
+    LogElsewhere(String),
     /// The log next to the file belongs to another plan, another copy or another time.
     ForeignLog,
     /// The file with the name of its log is a link, a FIFO, a folder or a device: its name without the folder.
@@ -64,8 +81,10 @@ pub enum FileErrorKind {
     Interrupted,
     /// The disk is full.
     Full,
-    /// The file, its folder or its disk is read-only.
+    /// The file, its folder, its log or its disk is read-only, or belongs to another user.
     ReadOnly,
+    /// The process has no file descriptor left.
+    Exhausted,
     /// The disk or the folder reports an error.
     Io(String),
     /// This process was forked while a plan was open.
@@ -114,12 +133,35 @@ impl FileError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 FileErrorKind::Locked("is in use by another program; wait until that program closes it".to_owned())
             }
+            // SQLite does not say why.
+            Some(ErrorCode::CannotOpen) if has_no_descriptor(path) => FileErrorKind::Exhausted,
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) if lacks_rights(path) => FileErrorKind::ReadOnly,
             Some(_) => FileErrorKind::Io(error.to_string()),
             // A value has another type than the one written.
             None => FileErrorKind::Damaged("a value differs from what replyio wrote".to_owned()),
         };
         Self::new(path, kind)
     }
+}
+
+/// Returns whether this process can open no file. It opens the folder: to close the plan itself would drop SQLite's
+/// locks.
+fn has_no_descriptor(path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(folder).is_err_and(|error| is_exhaustion(&error))
+}
+
+/// Returns whether this process may not write a plan, its folder, or a file that SQLite keeps next to it.
+fn lacks_rights(path: &Path) -> bool {
+    // A link has another folder.
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let beside = ["", "-wal", "-shm"].map(|suffix| {
+        let mut beside = real.as_os_str().to_owned();
+        beside.push(suffix);
+        PathBuf::from(beside)
+    });
+    let folder = real.parent().map(Path::to_owned);
+    beside.into_iter().chain(folder).any(|path| private_file::is_forbidden(&path))
 }
 
 impl fmt::Display for FileError {
@@ -144,14 +186,27 @@ impl fmt::Display for FileError {
             FileErrorKind::StrayLog(name) => write!(
                 formatter,
                 "cannot be created here: {name} belongs to an earlier plan in this place and may contain its \
-                progress; move it next to that plan, or delete it, then plan again"
+                progress; if that plan was moved or renamed, move it next to that plan, with the name of that plan in \
+                front of -wal; if that plan is gone, delete it; then plan again"
             ),
             FileErrorKind::NotAPlan => formatter.write_str("is not a plan file"),
             FileErrorKind::Newer => {
                 formatter.write_str("was created by a newer version of replyio; upgrade the package")
             }
-            FileErrorKind::HalfWritten => {
-                formatter.write_str("is incomplete because planning was interrupted; delete it and plan again")
+            FileErrorKind::HalfWritten(half) => {
+                formatter.write_str("is incomplete because planning was interrupted; ")?;
+                match half {
+                    Half::Plan => formatter.write_str("delete it and plan again"),
+                    Half::Replacement(replaced) => write!(
+                        formatter,
+                        "delete it and plan again. The plan that it was to replace is now {}; rename it to have it \
+                        back",
+                        replaced.display()
+                    ),
+                    Half::Revert => {
+                        formatter.write_str("it is a revert, so revert its plan again, which makes it again")
+                    }
+                }
             }
             FileErrorKind::Damaged(what) => {
                 write!(formatter, "is damaged ({what}); restore a backup, or move it away and plan again")
@@ -161,16 +216,16 @@ impl fmt::Display for FileError {
             }
             FileErrorKind::Older => formatter.write_str(
                 "was created by an older version of replyio, whose plans this version cannot read; plan again with \
-                another save_as=",
+                another save_as=. Keep this file: only that version can show and revert what it has changed",
             ),
-            FileErrorKind::NeedsLog => {
-                let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-                write!(
-                    formatter,
-                    "a run was interrupted, and its progress is in {name}-wal, which is missing or not readable; copy \
-                    both files here, or open this file with recover=True, which treats every row that may have been \
-                    sent as unknown"
-                )
+            FileErrorKind::NeedsLog(log) => write!(
+                formatter,
+                "a run was interrupted, and its progress is in {log}, which is missing or not readable; copy both \
+                files here, or open this file with recover=True, which treats every row that may have been sent as \
+                unknown"
+            ),
+            FileErrorKind::LogElsewhere(place) => {
+                write!(formatter, "a run was interrupted, and its progress {place}")
             }
             FileErrorKind::ForeignLog => {
                 let name = self.path.file_name().unwrap_or_default().to_string_lossy();
@@ -210,8 +265,13 @@ impl fmt::Display for FileError {
                 update that was sent",
             ),
             FileErrorKind::ReadOnly => formatter.write_str(
-                "cannot be written: the file or its folder is read-only; make both writable, or copy the file and its \
-                reverts to another folder",
+                "cannot be used here: the file, its folder or its log (-wal, -shm) is read-only or belongs to another \
+                user; make all of them writable, or copy the file, its -wal if there is one, and its reverts to \
+                another folder",
+            ),
+            FileErrorKind::Exhausted => formatter.write_str(
+                "cannot be opened, because this process has no file descriptor left; close files and connections, or \
+                raise the limit of this process (ulimit -n)",
             ),
             FileErrorKind::Io(what) => write!(
                 formatter,

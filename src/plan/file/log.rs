@@ -62,7 +62,7 @@ pub(super) fn without(path: &Path, kind: FileErrorKind) -> FileErrorKind {
         matches!(alone, Ok(Some(mark)) if mark.log() == Log::Missing)
     };
     if matches!(kind, FileErrorKind::Damaged(_)) && is_empty(path) && needs_log() {
-        FileErrorKind::NeedsLog
+        FileErrorKind::NeedsLog(path.file_name().unwrap_or_default().to_string_lossy().into_owned())
     } else {
         kind
     }

@@ -7,6 +7,7 @@
 mod builder;
 mod check;
 mod connect;
+mod elsewhere;
 mod error;
 mod header;
 mod interrupt;
@@ -39,7 +40,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use self::builder::Builder;
 use self::check::Head;
-pub use self::error::{FileError, FileErrorKind};
+pub use self::error::{FileError, FileErrorKind, Half};
 pub use self::header::{Header, KeyMark};
 pub use self::interrupt::interruptible;
 use self::presence::Presence;
@@ -92,7 +93,10 @@ impl PlanFile {
     /// Returns [`FileError`] if the file is missing, incomplete, damaged, newer or not a plan, or lacks its log.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let real = connect::resolve(path)?;
-        let of = |error: FileError| error.at(path);
+        let of = |error: FileError| match error.kind() {
+            FileErrorKind::HalfWritten(_) => FileError::new(path, FileErrorKind::HalfWritten(revert::half(&real))),
+            _ => error.at(path),
+        };
         if !simulation::is_at_hand(&real) {
             connect::recognize(&real).map_err(of)?;
         }
@@ -109,11 +113,10 @@ impl PlanFile {
         });
         match checked {
             Ok(Ok(head)) => Ok(Self::of(path, &real, head.header, head.cleared)),
-            Ok(Err(kind)) => Err(owner::refusal_or(&real, log::without(&real, kind)).at(path)),
+            Ok(Err(kind)) => Err(of(owner::refusal_or(&real, log::without(&real, kind)))),
             Err(error) => {
                 let refusal = owner::refusal_of(&real, &error);
-                let kind = log::without(&real, refusal.kind().clone());
-                Err(FileError::new(path, kind))
+                Err(of(owner::refusal_or(&real, log::without(&real, refusal.kind().clone()))))
             }
         }
     }
@@ -121,7 +124,7 @@ impl PlanFile {
     /// Opens a plan. A file that is half-written twice, half a second apart, is no longer being created.
     fn open_settled(path: &Path) -> Result<Self, FileError> {
         Self::open(path).or_else(|error| {
-            if error.kind() != &FileErrorKind::HalfWritten {
+            if !matches!(error.kind(), FileErrorKind::HalfWritten(_)) {
                 return Err(error);
             }
             thread::sleep(connect::patience(MAKING));
@@ -140,7 +143,7 @@ impl PlanFile {
     /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Locked`] if a run uses the plan.
     pub fn recover(path: &Path) -> Result<Self, FileError> {
         match Self::open(path) {
-            Err(error) if error.kind() == &FileErrorKind::NeedsLog => {}
+            Err(error) if matches!(error.kind(), FileErrorKind::NeedsLog(_)) => {}
             opened => return opened,
         }
         let real = connect::resolve(path)?;
@@ -215,7 +218,7 @@ impl PlanFile {
     fn nothing_there(path: &Path, error: FileError) -> Result<(), FileError> {
         match error.kind() {
             FileErrorKind::Missing => Ok(()),
-            FileErrorKind::HalfWritten => {
+            FileErrorKind::HalfWritten(_) => {
                 log::refuse_stray(path)?;
                 private::remove(path);
                 Ok(())

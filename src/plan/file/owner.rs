@@ -12,7 +12,7 @@ use super::error::{FileError, FileErrorKind};
 use super::header::random;
 use super::private::links;
 use super::state::{self, Activity, Owner};
-use super::{check, connect};
+use super::{check, connect, elsewhere};
 use crate::clock::now_ms;
 use crate::text::{hex, plain_line};
 
@@ -91,10 +91,11 @@ pub(super) fn refusal_of(path: &Path, error: &rusqlite::Error) -> FileError {
 /// The same for an incomplete plan. Under another name of its file (a hard link), a plan is incomplete while a run uses
 /// it, because its log has the first name.
 pub(super) fn refusal_or(path: &Path, kind: FileErrorKind) -> FileError {
-    let may_be_linked = matches!(kind, FileErrorKind::NeedsLog | FileErrorKind::Io(_));
+    let may_be_linked = matches!(kind, FileErrorKind::NeedsLog(_) | FileErrorKind::Io(_));
     if may_be_linked && links(path) > 1 && connect::is_in_use(path) {
         return refusal(path);
     }
+    let kind = if let FileErrorKind::NeedsLog(name) = &kind { elsewhere::find(path, name) } else { kind };
     FileError::new(path, kind)
 }
 

@@ -5,27 +5,43 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::error::{FileError, FileErrorKind};
+use super::error::{FileError, FileErrorKind, Half};
 use super::header::{Facts, Header, KeyMark};
-use super::private::remove;
+use super::private::{remove, with_suffix};
 use super::{Builder, PlanFile, State, check, connect, log};
 use crate::clock::now_ms;
 use crate::config::ApiKey;
 use crate::plan::Status;
 use crate::sabotage::{Guard, is_off};
 
-/// Returns whether a half-written file is a revert of this plan, or empty: a process may have died after it created
-/// only the name.
+/// Returns the identity of the plan that a half-written file was to revert.
+fn parent_of_half(path: &Path) -> Option<String> {
+    let connection = connect::immutable(path).ok()?;
+    check::check_schema(&connection).ok()?.ok()?;
+    Header::read(&Facts::read(&connection).ok()??)?.parent
+}
+
+/// Returns whether a file is empty: a process may have died after it created only the name.
+fn is_empty(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.len() == 0)
+}
+
+/// Returns whether a half-written file is a revert of this plan, or empty.
 fn is_half_made(path: &Path, parent: &str) -> bool {
-    let has_parent = || {
-        let connection = connect::immutable(path).ok()?;
-        check::check_schema(&connection).ok()?.ok()?;
-        Header::read(&Facts::read(&connection).ok()??)
-    };
-    let found = path.symlink_metadata();
-    found.is_ok_and(|found| found.is_file())
-        && (path.metadata().is_ok_and(|found| found.len() == 0)
-            || has_parent().is_some_and(|header| header.parent.as_deref() == Some(parent)))
+    let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
+    is_file && (is_empty(path) || parent_of_half(path).is_some_and(|found| found == parent))
+}
+
+/// Returns what a half-written file was to become.
+pub(super) fn half(path: &Path) -> Half {
+    let replaced = with_suffix(path, ".replaced");
+    if parent_of_half(path).is_some() || (is_empty(path) && reverts(path).is_some()) {
+        Half::Revert
+    } else if replaced.is_file() {
+        Half::Replacement(replaced)
+    } else {
+        Half::Plan
+    }
 }
 
 /// Returns the name of the plan that a file reverts, and the number of the revert, as far as the file's name says so.
@@ -90,18 +106,18 @@ impl PlanFile {
                 FileError::new(&path, FileErrorKind::Foreign(what))
             };
             let found = Self::open_settled(&path).or_else(|error| match error.kind() {
-                FileErrorKind::NeedsLog if recover => Self::recover(&path),
+                FileErrorKind::NeedsLog(_) if recover => Self::recover(&path),
                 _ => Err(error),
             });
             let found = match found {
                 Ok(found) => found,
                 Err(error) => match error.kind() {
-                    FileErrorKind::HalfWritten if is_half_made(&path, &self.header().identity) => {
+                    FileErrorKind::HalfWritten(_) if is_half_made(&path, &self.header().identity) => {
                         log::refuse_stray(&path)?;
                         remove(&path);
                         return self.revert_as(&path, state, key);
                     }
-                    FileErrorKind::HalfWritten
+                    FileErrorKind::HalfWritten(_)
                     | FileErrorKind::Missing
                     | FileErrorKind::NotAPlan
                     | FileErrorKind::Older => return Err(foreign()),
@@ -128,15 +144,15 @@ impl PlanFile {
         self.revert_as(&self.revert_path(last.saturating_add(1)), state, key)
     }
 
-    /// Returns whether this revert was not reverted itself, and has rows that no run has tried, or no rows at all: another
-    /// revert would be the same.
+    /// Returns whether this revert was not reverted itself, and has rows that no run has tried, or no rows at all:
+    /// another revert would be the same.
     fn has_rest(&self) -> Result<bool, FileError> {
         Ok(self.reverts()?.is_empty() && (self.counts()?.is_empty() || self.has_untried()?))
     }
 
-    /// Returns the last revert of this plan that is in effect: it has restored values, or may do so, and no revert of it
-    /// has written them again. A file that has the name of a revert and cannot be read counts: another process may be
-    /// writing it.
+    /// Returns the last revert of this plan that is in effect: it has restored values, or may do so, and no revert of
+    /// it has written them again. A file that has the name of a revert and cannot be read counts: another process may
+    /// be writing it.
     ///
     /// # Errors
     /// Returns [`FileError`] if this file or its folder cannot be read.
@@ -154,7 +170,7 @@ impl PlanFile {
                 Err(error) => {
                     let is_none = matches!(
                         error.kind(),
-                        FileErrorKind::HalfWritten
+                        FileErrorKind::HalfWritten(_)
                             | FileErrorKind::Missing
                             | FileErrorKind::NotAPlan
                             | FileErrorKind::Older
@@ -201,8 +217,8 @@ impl PlanFile {
         name
     }
 
-    /// Returns the files that have the name of a revert of this plan, by their numbers. Someone may have moved one of them
-    /// away, so this lists the folder.
+    /// Returns the files that have the name of a revert of this plan, by their numbers. Someone may have moved one of
+    /// them away, so this lists the folder.
     fn reverts(&self) -> Result<BTreeMap<u32, PathBuf>, FileError> {
         let plan = self.place();
         let name = plan.file_name().unwrap_or_default().to_string_lossy();
@@ -242,8 +258,8 @@ impl PlanFile {
         path.with_file_name(name)
     }
 
-    /// Creates the plan that reverts this one, in a new file. `state` is that of this plan. The file contains the mark of
-    /// this API key instead of the one of this plan.
+    /// Creates the plan that reverts this one, in a new file. `state` is that of this plan. The file contains the mark
+    /// of this API key instead of the one of this plan.
     ///
     /// # Errors
     /// Returns [`FileError`] if one of the two files cannot be used.
