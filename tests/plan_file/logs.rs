@@ -283,7 +283,7 @@ fn no_plan_is_made_beside_a_log_that_was_left_there() {
 fn a_plan_whose_log_has_its_original_name_is_not_recovered_without_it() {
     type Move = fn(&Path, &Path);
     let ways: [(Move, &str); 3] = [
-        (|plan, other| fs::rename(plan, other).unwrap(), "was renamed; rename the log to other.replyio-wal"),
+        (|plan, other| fs::rename(plan, other).unwrap(), "its log was renamed; rename the log to other.replyio-wal"),
         (|plan, other| fs::hard_link(plan, other).unwrap(), "has two names (hard links); open "),
         (
             |plan, other| assert!(fs::copy(plan, other).unwrap() > 0),

@@ -20,7 +20,7 @@ pub(super) fn find(path: &Path, created_as: &str) -> FileErrorKind {
     let log = with_suffix(path, "-wal");
     if let Some((opened_as, log)) = other_log(path) {
         let what = if !opened_as.exists() {
-            format!("because this file was renamed; rename the log to {name}-wal, then open this file again")
+            format!("because this file or its log was renamed; rename the log to {name}-wal, then open this file again")
         } else if FileId::at(&opened_as) == FileId::at(path) {
             format!("because this file has two names (hard links); open {}", opened_as.display())
         } else {
@@ -32,8 +32,9 @@ pub(super) fn find(path: &Path, created_as: &str) -> FileErrorKind {
     let links = links(path);
     if links > 1 {
         return FileErrorKind::LogElsewhere(format!(
-            "is in a log next to one of the {links} names of this file (hard links); open it by its original name, \
-             {created_as}. If the log is lost, copy the file to another folder and open the copy"
+            "is in a log next to one of the {links} names of this file (hard links), which was created as \
+             {created_as}; open it by the name of that log. If the log is lost, copy the file to another folder and \
+             open the copy"
         ));
     }
     let or = if created_as == name {

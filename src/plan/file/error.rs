@@ -17,7 +17,7 @@ pub struct FileError {
     kind: FileErrorKind,
 }
 
-/// What a half-written file was to become.
+/// What a half-written file should have become.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Half {
     /// A plan.
@@ -27,6 +27,27 @@ pub enum Half {
     /// A revert of a plan.
     Revert,
 }
+
+impl fmt::Display for Half {
+    /// Says what to do.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan => formatter.write_str("delete it and plan again"),
+            Self::Replacement(replaced) => write!(
+                formatter,
+                "delete it and plan again. The plan that it was to replace is now {}; rename it to have it back",
+                replaced.display()
+            ),
+            Self::Revert => formatter.write_str("it is a revert, so revert its plan again, which makes it again"),
+        }
+    }
+}
+
+const READ_ONLY: &str = "cannot be used here: the file, its folder or its log (-wal, -shm) is read-only or belongs to \
+    another user; make all of them writable, or copy the file, its -wal if there is one, and its reverts to another \
+    folder";
+const EXHAUSTED: &str = "cannot be opened, because this process has no file descriptor left; close files and \
+    connections, or raise the limit of this process (ulimit -n)";
 
 /// The kinds of problems with a plan file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,19 +215,7 @@ impl fmt::Display for FileError {
                 formatter.write_str("was created by a newer version of replyio; upgrade the package")
             }
             FileErrorKind::HalfWritten(half) => {
-                formatter.write_str("is incomplete because planning was interrupted; ")?;
-                match half {
-                    Half::Plan => formatter.write_str("delete it and plan again"),
-                    Half::Replacement(replaced) => write!(
-                        formatter,
-                        "delete it and plan again. The plan that it was to replace is now {}; rename it to have it \
-                        back",
-                        replaced.display()
-                    ),
-                    Half::Revert => {
-                        formatter.write_str("it is a revert, so revert its plan again, which makes it again")
-                    }
-                }
+                write!(formatter, "is incomplete because planning was interrupted; {half}")
             }
             FileErrorKind::Damaged(what) => {
                 write!(formatter, "is damaged ({what}); restore a backup, or move it away and plan again")
@@ -264,15 +273,8 @@ impl fmt::Display for FileError {
                 "the disk is full; free some space, then repeat the call. A plan that is complete has recorded every \
                 update that was sent",
             ),
-            FileErrorKind::ReadOnly => formatter.write_str(
-                "cannot be used here: the file, its folder or its log (-wal, -shm) is read-only or belongs to another \
-                user; make all of them writable, or copy the file, its -wal if there is one, and its reverts to \
-                another folder",
-            ),
-            FileErrorKind::Exhausted => formatter.write_str(
-                "cannot be opened, because this process has no file descriptor left; close files and connections, or \
-                raise the limit of this process (ulimit -n)",
-            ),
+            FileErrorKind::ReadOnly => formatter.write_str(READ_ONLY),
+            FileErrorKind::Exhausted => formatter.write_str(EXHAUSTED),
             FileErrorKind::Io(what) => write!(
                 formatter,
                 "cannot be written or read ({what}); check the folder and the disk, then repeat the call. A plan that \

@@ -32,7 +32,7 @@ fn is_half_made(path: &Path, parent: &str) -> bool {
     is_file && (is_empty(path) || parent_of_half(path).is_some_and(|found| found == parent))
 }
 
-/// Returns what a half-written file was to become.
+/// Returns what a half-written file should have become.
 pub(super) fn half(path: &Path) -> Half {
     let replaced = with_suffix(path, ".replaced");
     if parent_of_half(path).is_some() || (is_empty(path) && reverts(path).is_some()) {
