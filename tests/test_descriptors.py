@@ -56,6 +56,26 @@ def test_a_connection_without_a_descriptor_says_so_and_nothing_was_sent(call: st
         assert len(sandbox.requests) == 3
 
 
+@pytest.mark.parametrize("call", ["open_plan(path)", "open_plan(path).apply()", "open_plan(path).revert()"])
+def test_a_plan_without_a_descriptor_says_so(call: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.replyplan"
+    plan = "client.plan_contact_account_updates([{'id': 4711, 'city': 'Bergen'}], save_as=path, progress=False)"
+    code = EXHAUSTED.format(
+        before=f"path = {str(path)!r}\nplan = {plan}",
+        call=f"client.{call}",
+        after="client.open_plan(path).apply(progress=False).counts",
+    )
+    with Sandbox() as sandbox:
+        done = run(code, sandbox)
+    assert done.returncode == 0, done.stderr
+    said, works = done.stdout.splitlines()
+    assert said == (
+        f"PlanError plan file {path}: cannot be opened, because this process has no file descriptor left; close files "
+        "and connections, or raise the limit of this process (ulimit -n)"
+    )
+    assert works == "{'changed': 1}"
+
+
 def test_the_quota_counts_alone_without_a_descriptor_and_says_that_this_ends(tmp_path: Path) -> None:
     code = EXHAUSTED.replace("quota=None, ", "").format(
         before=f"""

@@ -195,6 +195,22 @@ def test_a_plan_whose_replacement_was_killed_is_kept_until_there_is_a_new_one(
         assert not path.with_name("a.replyplan.replaced").exists()
 
 
+def test_the_plan_that_a_killed_replacement_has_set_aside_is_named_and_works_when_it_is_renamed(
+    service: Sandbox, tmp_path: Path
+) -> None:
+    path, aside = tmp_path / "a.replyplan", tmp_path / "a.replyplan.replaced"
+    with service.client(quota=None) as client:
+        plan(client, "sync", moves([1]), save_as=aside)
+        path.touch()
+        with pytest.raises(
+            PlanError, match=r"delete it and plan again\. The plan .* is now .*\.replaced; rename it to"
+        ):
+            client.open_plan(path)
+        path.unlink()
+        aside.rename(path)
+        assert do(client.open_plan(path), "apply").counts == {"changed": 1}
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_plan_that_was_applied_under_its_second_name_is_not_replaced(
