@@ -330,6 +330,26 @@ def test_a_plan_that_cannot_be_written_is_called_read_only(command: Command) -> 
     assert "is read-only or belongs to another user; make all of them writable" in told
 
 
+def test_a_revert_that_lacks_its_log_is_recovered_with_its_plan(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "l.replyplan")
+    command.counts("apply", "l.replyplan")
+    code = (
+        "import os, replyio\n"
+        "plan = replyio.ReplyClient(quota=None).open_plan('l.replyplan')\n"
+        "plan.revert(progress=lambda state: os._exit(9) if state['done'] else None)"
+    )
+    command.service.add_fault(Fault(method="PUT", delay=0.2))
+    subprocess.run(
+        [sys.executable, "-c", code], env=environment(command.service), cwd=command.folder, check=False, timeout=60
+    )
+    command.service.clear_faults()
+    (command.folder / "l.revert.replyplan-wal").unlink()
+    status, _, told = command("revert", "l.replyplan")
+    assert (status, "l.revert.replyplan-wal, which is missing or not readable" in told) == (1, True), told
+    assert command.counts("revert", "l.replyplan", "--recover").get("unknown", 0) == 0
+    assert {command.service.accounts[id].city for id in range(1, 5)} == {"Oslo"}
+
+
 def unprivileged() -> list[str] | None:
     """The begin of a command that may write only what its rights allow; `None` if there is none."""
     if os.geteuid() != 0:
