@@ -57,8 +57,11 @@ fn reverts(file: &Path) -> Option<(String, u32)> {
         let suffix = suffix.as_ref().map_or_else(String::new, |suffix| format!(".{suffix}"));
         Some((format!("{plan}{suffix}"), number(digits)?))
     });
-    // A plan without a suffix.
-    of_stem.or_else(|| Some((stem, number(suffix?.strip_prefix("revert")?)?)))
+    let of_suffix = || {
+        let is_plan = Path::new(&stem).extension().is_none();
+        suffix.as_ref()?.strip_prefix("revert").and_then(number).filter(|_| is_plan)
+    };
+    of_stem.or_else(|| Some((stem.clone(), of_suffix()?)))
 }
 
 /// What the reverts of a plan say about it.
@@ -304,7 +307,8 @@ mod tests {
             ("a.revert", Some(("a", 1))),
             ("a.revert2", Some(("a", 2))),
             ("a.revert2.revert", Some(("a.revert", 2))),
-            ("a.revert.replyplan.revert", Some(("a.replyplan.revert", 1))),
+            ("a.replyplan.revert", None),
+            ("a.revert.replyplan.revert", None),
             (".replyplan.revert", Some((".replyplan", 1))),
             (".revert.replyplan", None),
             ("a.replyplan", None),
