@@ -736,7 +736,9 @@ class Plan(_PlanView):
     ) -> ApplyResult:
         show = show_for(progress)
         try:
-            told = await asyncio.to_thread(self._stopped, action, options)
+            # With a limit, it reads the file.
+            reads = options.limit is not None
+            told = await asyncio.to_thread(self._stopped, action, options) if reads else self._stopped(action, options)
             job = await start_async(self._file.start, action, options)
             await drive_async(job, show, told)
             return await asyncio.to_thread(self._result, job)
