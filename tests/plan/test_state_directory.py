@@ -342,8 +342,8 @@ def test_a_plan_and_its_revert_stay_together(way: str, service: Sandbox) -> None
 def test_many_kept_plans_are_looked_at_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[object] = []
     core = _state._replyio
-    origin = SimpleNamespace(origin=lambda file: (looks.append(file), core.PlanFile.origin(file))[1])
-    monkeypatch.setattr(_state, "_replyio", SimpleNamespace(PlanFile=origin))
+    plan_file = SimpleNamespace(origin=lambda file: (looks.append(file), core.PlanFile.origin(file))[1])
+    monkeypatch.setattr(_state, "_replyio", SimpleNamespace(**{**vars(core), "PlanFile": plan_file}))
     for number in range(100):
         (_state._prepared() / f"{number}.replyplan").touch()
     _state.remove_expired(time.time())
