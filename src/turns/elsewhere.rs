@@ -311,14 +311,14 @@ mod tests {
     fn each_update_leaves_another_mark_and_only_for_its_account() {
         let folder = TempDir::new().unwrap();
         let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
-        let (before, neighbour) = (elsewhere.mark(PLACE), elsewhere.mark(Place::of(7, 4712)));
+        let (before, neighbor) = (elsewhere.mark(PLACE), elsewhere.mark(Place::of(7, 4712)));
         let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
         assert_eq!(elsewhere.mark(PLACE), before, "nothing was updated yet");
         locked.mark();
         let first = elsewhere.mark(PLACE);
         locked.mark();
         assert!(before != first && first != elsewhere.mark(PLACE));
-        assert_eq!(elsewhere.mark(Place::of(7, 4712)), neighbour);
+        assert_eq!(elsewhere.mark(Place::of(7, 4712)), neighbor);
     }
 
     #[test]
