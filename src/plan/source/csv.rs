@@ -106,8 +106,7 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
 
 /// What is wrong with a record that names the columns.
 const REPEATED: &str = "names the columns again, so two files were probably joined; if the columns below it have the \
-    same \
-    order, remove this line, otherwise make a plan of each file";
+    same order, remove this line, otherwise make a plan of each file";
 
 /// The names of the columns, as they are compared.
 #[derive(Default)]

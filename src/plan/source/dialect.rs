@@ -78,7 +78,7 @@ fn contradiction(bytes: &[u8], encoding: &'static Encoding) -> Option<(u64, Stri
         let (valid, others) = (in_words(of_utf8(true)), in_words(of_utf8(false)));
         let reason = format!(
             "the file has two encodings: {valid} valid UTF-8, but {others} not; save each part as UTF-8 \
-                before you join them, or correct these lines in an editor and save the file as UTF-8"
+             before you join them, or correct these lines in an editor and save the file as UTF-8"
         );
         return Some((0, reason));
     }
@@ -91,8 +91,7 @@ fn contradiction(bytes: &[u8], encoding: &'static Encoding) -> Option<(u64, Stri
     let (line, _) = beyond_ascii().find(|(_, line)| !is_decoded(line))?;
     let reason = format!(
         "has bytes that {named} does not have, so the file has another encoding; save it as UTF-8, as a file from \
-         MS-DOS \
-            must be, or set the encoding that it has, such as encoding=\"macintosh\" for a file from an old Mac"
+         MS-DOS must be, or set the encoding that it has, such as encoding=\"macintosh\" for a file from an old Mac"
     );
     Some((line, reason))
 }

@@ -170,8 +170,7 @@ impl Names {
                     advice.unwrap_or_else(|| "; map it to its field with columns=, or list it in ignore=".to_owned());
                 let message = format!(
                     "{NO_FIELD}, but may have the values of one; mode \"replace\" clears each field without a column, \
-                        so \
-                        ignore= must name every column to leave out, instead of \"unknown\"{advice}"
+                     so ignore= must name every column to leave out, instead of \"unknown\"{advice}"
                 );
                 left_out.push(FieldError::new(shown(name), message));
             }

@@ -691,8 +691,7 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
         start("ragged.csv") + "line 4 has 3 fields, but the first line has 2"
     );
     let again = "names the columns again, so two files were probably joined; if the columns below it have the same \
-        order, \
-        remove this line, otherwise make a plan of each file";
+        order, remove this line, otherwise make a plan of each file";
     for (content, line) in [
         ("id,city,state\n1,a,b\nid,city,state\n2,c,d\n", 3),
         ("id,city,state\n1,A,S1\nid,state,city\n2,S2,B\n", 3),
@@ -712,8 +711,7 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
         start("latin.csv")
             + "line 3 is not valid UTF-8; save the file as UTF-8, or set its encoding: encoding=\"windows-1252\" if it \
                comes from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for Cyrillic, \
-               \"macintosh\" \
-               from an old Mac; a file from MS-DOS must be saved as UTF-8"
+               \"macintosh\" from an old Mac; a file from MS-DOS must be saved as UTF-8"
     );
     let utf_16: Vec<u8> = "id,city\r\n1,Oslo\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(
