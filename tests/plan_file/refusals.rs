@@ -93,7 +93,7 @@ fn what_is_no_plan_is_refused_and_left_alone() {
         "a process died before the first of it was kept"
     );
     assert_eq!(fs::read(&path).unwrap(), b"");
-    for content in ["id,city\n1,Oslo\n", &"text and more text ".repeat(1_000)] {
+    for content in ["x", "id,city\n1,Oslo\n", &"text and more text ".repeat(1_000)] {
         fs::write(&path, content).unwrap();
         assert_eq!(refusal(&path), FileErrorKind::NotAPlan);
         assert_eq!(fs::read_to_string(&path).unwrap(), content);

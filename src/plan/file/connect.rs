@@ -171,7 +171,8 @@ pub(super) fn recognize(path: &Path) -> Result<(), FileError> {
         Ok((schema::APPLICATION_ID, schema::FORMAT)) => Ok(()),
         Ok((schema::APPLICATION_ID, format)) if format > schema::FORMAT => refuse(FileErrorKind::Newer),
         Ok((schema::APPLICATION_ID, format)) if format > 0 => refuse(FileErrorKind::Older),
-        Ok((0, 0)) if is_cut_off(path) => refuse(FileErrorKind::HalfWritten(Half::Plan)),
+        // To SQLite, a file of one byte is an empty database.
+        Ok((0, 0)) if found.len() > 1 && is_cut_off(path) => refuse(FileErrorKind::HalfWritten(Half::Plan)),
         Ok(_) => refuse(FileErrorKind::NotAPlan),
         Err(error) => Err(FileError::of_sqlite(path, &error)),
     }
