@@ -1,13 +1,14 @@
-//! Turns: within a process and, on Unix, among all processes of a system user on a machine, only one caller at a time
-//! changes an account.
+//! Turns: within a process and, on Linux and macOS, among all processes of a system user on a machine, only one caller
+//! at a time changes an account.
 //!
 //! An update replaces an account in full, so two callers that both read before either of them writes undo each other's
 //! changes. A caller takes the account's turn and keeps it from the read to the answer. The key is the service and the
 //! account, not the user of the service, because two keys may reach the same account.
 
-#[cfg(unix)]
+// The lock of other systems has more fields, and with short pointers it may not reach far enough.
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 mod elsewhere;
-#[cfg(not(unix))]
+#[cfg(not(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64")))]
 #[path = "turns/nowhere.rs"]
 mod elsewhere;
 
