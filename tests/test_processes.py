@@ -17,7 +17,7 @@ from replyio import DeadlineExceededError
 from replyio.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from replyio import ReplyClient
 
@@ -44,6 +44,19 @@ with ReplyClient("k", base_url=url, quota=None, timeout=60) as client:
             client.patch_contact_account(row["id"], **{field: "new"})
 """
 
+
+# Patches one field of random accounts, each time with the next number, and says what it tries and what succeeded.
+_COUNTER = """
+import random, sys
+from replyio import ReplyClient
+url, field, number, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+with ReplyClient("k", base_url=url, quota=None, timeout=60) as client:
+    while True:
+        number, id = number + 1, random.randint(1, last)
+        print("tries", id, number, flush=True)
+        client.patch_contact_account(id, **{field: str(number)})
+        print("wrote", id, number, flush=True)
+"""
 
 # Updates an account, then gives the descriptor of the shared file to a file of its own, and updates another account.
 _DAEMON = """
@@ -129,6 +142,48 @@ def test_without_a_common_state_directory_changes_are_undone(service: Sandbox, t
     for process in processes:
         process.communicate(timeout=100)
     assert undone(service, FIELDS[:2]) > len(ACCOUNTS) // 2
+
+
+def test_killed_processes_undo_nothing(tmp_path: Path, reliability: Callable[..., None]) -> None:
+    """Each account has the last number of each process, or the one that was in flight when the process was killed."""
+    kills, last = 20, 3
+    files: dict[str, list[Path]] = {field: [] for field in FIELDS}
+
+    def count(url: str, field: str) -> subprocess.Popen[bytes]:
+        rounds = len(files[field])
+        files[field].append(tmp_path / f"{field}.{rounds}")
+        arguments = [url, field, str(rounds * 100_000), str(last)]
+        with files[field][-1].open("wb") as told:
+            return subprocess.Popen([sys.executable, "-c", _COUNTER, *arguments], stdout=told)
+
+    accounts = [{"id": id, "name": f"account {id}"} for id in range(1, last + 1)]
+    with Sandbox(accounts, faults=[Fault(delay=0.01, method="GET", times=None)]) as service:
+        processes = {field: count(service.url, field) for field in FIELDS}
+        for kill in range(kills):
+            time.sleep(0.1 + kill * 7 % 11 / 25)
+            field = FIELDS[kill % len(FIELDS)]
+            processes[field].kill()
+            processes[field].wait()
+            processes[field] = count(service.url, field)
+        for process in processes.values():
+            process.kill()
+            process.wait()
+        time.sleep(0.2)
+        kept = service.accounts
+    written = undone = 0
+    for field in FIELDS:
+        possible: dict[int, set[str | None]] = {id: {None} for id in kept}
+        lines = [line for file in files[field] for line in file.read_text().splitlines(keepends=True)]
+        for line in lines:
+            if not line.endswith("\n"):  # it was killed while it wrote this
+                continue
+            what, id, number = line.split()
+            possible[int(id)] = {number} if what == "wrote" else {*possible[int(id)], number}
+            written += what == "wrote"
+        undone += sum(getattr(account, field) not in possible[id] for id, account in kept.items())
+    reliability("processes that are killed", kills=kills, patches=written, undone=undone)
+    assert written > 50
+    assert undone == 0
 
 
 def wait_for_an_update(service: Sandbox) -> int:
