@@ -144,6 +144,11 @@ impl Machine {
         }
         self.is_trying = false;
         self.writing = self.writing.saturating_sub(1);
+        // Other rows no longer wait for this one.
+        self.unproven.take_if(|unproven| *unproven == row.row);
+        if self.is_in_doubt(row) {
+            self.in_doubt.take_if(|in_doubt| in_doubt.altered.is_some());
+        }
         let process = if process == 0 { "another process".to_owned() } else { format!("process {process}") };
         let status = if row.was_sent { Status::Unknown } else { Status::Failed };
         vec![finish(row, status, Some(format!("{process} has not finished its update of this account")))]

@@ -1335,6 +1335,33 @@ fn a_row_whose_account_a_suspended_process_holds_is_given_up_after_minutes() {
 }
 
 #[test]
+fn rows_that_wait_for_a_row_go_on_when_a_suspended_process_holds_its_account() {
+    let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), SETTINGS);
+    let update = next_update_among_looks(&mut machine);
+    let first = update.row.row;
+    machine.wrote(update, Err(status(504, None, None)), at(0));
+    let (mut now, mut records, mut requests) = (at(0), Vec::new(), 0);
+    loop {
+        requests += 1;
+        assert!(requests < 100, "the other row never goes");
+        if let Next::Wait(until, _) = machine.next(now) {
+            now = until;
+        }
+        match machine.start(now) {
+            Some(Request::Update(update)) if update.row.row == first => {
+                records = machine.blocked(update.row, 4711, now);
+            }
+            Some(Request::Update(_)) => break,
+            Some(Request::Account { row }) => {
+                machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), now);
+            }
+            Some(Request::Page { .. }) | None => {}
+        }
+    }
+    assert_eq!(statuses(&records), [(first, Status::Unknown)], "the other row goes only then");
+}
+
+#[test]
 fn an_account_whose_own_values_the_contract_does_not_have_is_written_all_the_same() {
     for (member, value) in [("companySize", "20000+"), ("name", " ")] {
         let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
