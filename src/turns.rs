@@ -5,10 +5,16 @@
 //! changes. A caller takes the account's turn and keeps it from the read to the answer. The key is the service and the
 //! account, not the user of the service, because two keys may reach the same account.
 
-// The lock of other systems has more fields, and with short pointers it may not reach far enough.
-#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
+#[cfg(feature = "simulation")]
+#[path = "turns/simulated.rs"]
 mod elsewhere;
-#[cfg(not(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64")))]
+// The lock of other systems has more fields, and with short pointers it may not reach far enough.
+#[cfg(all(not(feature = "simulation"), any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
+mod elsewhere;
+#[cfg(all(
+    not(feature = "simulation"),
+    not(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))
+))]
 #[path = "turns/nowhere.rs"]
 mod elsewhere;
 

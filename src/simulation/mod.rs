@@ -31,8 +31,12 @@ mod shrink;
 mod stage;
 mod story;
 mod texts;
+mod turns;
 mod wire;
 mod world;
 
 pub use self::runner::{main, run_seed};
+pub(crate) use self::turns::{
+    holder_of_account, lock_account, mark_account, mark_of_account, process_of_new_clients, unlock_account,
+};
 pub(crate) use self::wire::{exchange, is_running, line, now_ms, page_and_slack, since_start, slept};

@@ -134,11 +134,17 @@ fn service() -> BaseUrl {
 }
 
 fn client(process: usize, lane: usize) -> Client {
-    let (quota, acquire, seed) = stage(|stage| {
+    let (quota, acquire, turns_shared, seed) = stage(|stage| {
         set_line(stage.add_line(process, lane));
-        (stage.world.quota, permission::of(stage, process, lane), stage.seed)
+        (stage.world.quota, permission::of(stage, process, lane), stage.world.shares_turns, stage.seed)
     });
-    let config = Config { base_url: service(), quota, acquire, ..Config::new(format!("key-{seed}")).expect("a key") };
+    let config = Config {
+        base_url: service(),
+        quota,
+        acquire,
+        turns_shared,
+        ..Config::new(format!("key-{seed}")).expect("a key")
+    };
     Client::new(config).expect("a client")
 }
 

@@ -20,6 +20,7 @@ use super::oracle::Job;
 use super::permission::Granted;
 use super::service::{Asked, Effect, Reply, Service, Values};
 use super::story::{Sheet, Step};
+use super::turns::SharedTurns;
 use super::world::{Fault, Trait, World};
 use crate::account::Field;
 use crate::plan::Value;
@@ -169,6 +170,7 @@ pub(super) struct Stage {
     pub(super) record: Record,
     pub(super) processes: Vec<Process>,
     pub(super) lines: Vec<Line>,
+    pub(super) turns: SharedTurns,
     pub(super) operations: Vec<Operation>,
     /// The current operation of each lane.
     pub(super) current: Vec<Option<usize>>,
@@ -199,6 +201,7 @@ impl Stage {
             record: Record::default(),
             processes: Vec::new(),
             lines: Vec::new(),
+            turns: SharedTurns::default(),
             operations: Vec::new(),
             current: vec![None; lanes],
             puts: Vec::new(),
@@ -353,6 +356,7 @@ impl Stage {
         if !process.is_dead {
             process.is_dead = true;
             process.died.notify_one();
+            self.turns.die(number);
             self.tell(Event::Died { process: number });
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::dice::Dice;
 use super::permission::Permissions;
 use super::texts::Texts;
+use super::turns;
 use crate::quota::Quota;
 
 enumerated! {
@@ -135,6 +136,8 @@ pub(super) struct World {
     pub(super) lag_ms: u64,
     /// The function of the quota that grants each request.
     pub(super) permissions: Option<Permissions>,
+    /// Whether the client's processes wait for each other before they change an account.
+    pub(super) shares_turns: bool,
 }
 
 /// The fewest accounts of a large world.
@@ -196,6 +199,7 @@ impl World {
             other_program_s: (most_faults > 0 && dice.chance(300)).then(|| dice.between(2, 120)),
             sleep_s: (most_faults > 0 && sleep.chance(150)).then(|| sleep.between(5, 300)),
             permissions: Permissions::draw(&mut Dice::new(seed, "permissions", 0)).filter(|_| most_faults > 0),
+            shares_turns: turns::are_shared(seed),
             lag_ms: if most_faults > 0 && lag.chance(LAG_PER_MILLE) { lag.between(500, 30_000) } else { 0 },
         }
     }
@@ -256,6 +260,8 @@ impl std::fmt::Display for World {
         let (colleague, program) = (self.colleague_s, self.other_program_s);
         writeln!(formatter, "a colleague every {colleague:?} s, another program every {program:?} s")?;
         writeln!(formatter, "sleep every {:?} s; reads are up to {} ms behind", self.sleep_s, self.lag_ms)?;
+        let turns = if self.shares_turns { "one after another" } else { "at the same time" };
+        writeln!(formatter, "processes change an account {turns}")?;
         self.permissions.map_or(Ok(()), |permissions| writeln!(formatter, "{permissions:?}"))
     }
 }

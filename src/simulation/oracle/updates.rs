@@ -13,7 +13,9 @@ use crate::plan::{Mode, Status, Value};
 /// A client sends an update.
 pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
     let mut broken = Vec::new();
-    if stage.puts.iter().rev().any(|(_, other)| other.is_open && other.id == put.id && other.process == put.process) {
+    // The lock of a killed process ends with it, its update may not.
+    let is_in_flight = |other: &Put| other.is_open && other.id == put.id && !stage.is_dead(other.process);
+    if stage.puts.iter().rev().any(|(_, other)| is_in_flight(other) && takes_turns(stage, put, other)) {
         broken.push((4, format!("two updates of account {} are in flight", put.id)));
     }
     let operation = stage.operations.get(put.operation);
@@ -69,14 +71,20 @@ fn beyond_part(stage: &Stage, put: &Put, operation: &Operation) -> Option<String
     Some(format!("a run of at most {limit} rows updates {} accounts", accounts.len()))
 }
 
-/// Returns from when on an account must have had the values that an update keeps. What the same process wrote before,
-/// and knows of, must not be undone, unless reads are behind: then every look is as old as the accounts that it shows.
+/// Returns whether the processes of two updates wait for each other.
+fn takes_turns(stage: &Stage, one: &Put, other: &Put) -> bool {
+    one.process == other.process || stage.world.shares_turns
+}
+
+/// Returns from when on an account must have had the values that an update keeps. What a process that it takes turns
+/// with wrote before, and knows of, must not be undone, unless reads are behind: then every look is as old as the accounts that it shows.
 /// A look after a call that was cancelled shows its update, if that had arrived by then.
 fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     let is_known = |other: &Put| {
         // A call may repeat its own update without another look while the look is fresh.
         let is_repeated = other.operation == put.operation && !other.is_answered_well();
-        (other.id, other.process) == (put.id, put.process)
+        other.id == put.id
+            && takes_turns(stage, put, other)
             && other.over.is_some_and(|at| at <= put.sent && other.arrived.is_some_and(|arrived| arrived <= at))
             && !is_repeated
     };

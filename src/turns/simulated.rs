@@ -1,0 +1,78 @@
+//! In a simulation, the turns of other processes: a table in memory instead of a file, because all processes of a seed
+//! are really one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::simulation as seed;
+
+/// The place of an account. A seed has one service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place(i64);
+
+impl Place {
+    pub(super) const fn of(_service_hash: u64, id: i64) -> Self {
+        Self(id)
+    }
+}
+
+/// The outcome of an attempt to lock an account.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Locked(Locked),
+    Taken,
+    #[expect(dead_code, reason = "a table in memory is always usable")]
+    Unknown,
+}
+
+/// The lock of an account by a process of the seed.
+#[derive(Debug)]
+pub(super) struct Locked {
+    process: usize,
+    place: Place,
+}
+
+impl Locked {
+    pub(super) fn mark(&self) {
+        seed::mark_account(self.process, self.place.0);
+    }
+
+    pub(super) fn end(self, has_written: bool) {
+        if has_written {
+            self.mark();
+        }
+        seed::unlock_account(self.process, self.place.0);
+    }
+}
+
+/// What a process of the seed knows of the others.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    process: usize,
+}
+
+impl Elsewhere {
+    pub(super) fn of(_folders: &[PathBuf]) -> Option<Arc<Self>> {
+        seed::process_of_new_clients().map(|process| Arc::new(Self { process }))
+    }
+
+    #[expect(clippy::unused_self, reason = "there is no file to close")]
+    pub(super) const fn close_if_idle(&self) {}
+
+    pub(super) fn try_lock(&self, place: Place) -> Attempt {
+        if seed::lock_account(self.process, place.0) {
+            Attempt::Locked(Locked { process: self.process, place })
+        } else {
+            Attempt::Taken
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "the mark is the same for every process")]
+    pub(super) fn mark(&self, place: Place) -> u64 {
+        seed::mark_of_account(place.0)
+    }
+
+    pub(super) fn holder(&self, place: Place) -> Option<u32> {
+        seed::holder_of_account(place.0).filter(|holder| *holder != self.process).map(|holder| holder as u32)
+    }
+}
