@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+#[cfg(any(feature = "plan", test))]
+use elsewhere::Marks;
 use elsewhere::{Attempt, Elsewhere, Locked, Place};
 use ring::digest;
 use tokio::sync::Semaphore;
@@ -137,12 +139,12 @@ fn hash_of(service: &str) -> u64 {
 
 /// The updates of an account so far. If it is the same as before, the account was not updated in the meantime.
 #[cfg(any(feature = "plan", test))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Writes {
     /// The number of turns of this process in which an update was sent.
     pub(crate) here: u64,
-    /// The mark of the last update of any process.
-    mark: u64,
+    /// The marks that the last update of any process has left; `None` while another process has the turn.
+    elsewhere: Option<Marks>,
 }
 
 /// The turns of one account. The entry lives while a handle or a turn exists.
@@ -153,15 +155,21 @@ pub(crate) struct AccountTurns {
 }
 
 impl AccountTurns {
-    /// Returns the updates so far. A caller that has asked before it read the account, and has the turn now, learns
-    /// here whether the account was updated in the meantime.
+    /// Returns the updates so far.
     #[cfg(any(feature = "plan", test))]
     pub(crate) fn writes(&self) -> Writes {
-        if is_off(Guard::Turns) {
-            return Writes { here: 0, mark: 0 };
-        }
-        let mark = self.elsewhere.as_ref().map_or(0, |(file, place)| file.mark(*place));
-        Writes { here: self.entry.writes.load(Ordering::Acquire), mark }
+        let elsewhere =
+            self.elsewhere.as_ref().map_or_else(|| Some(Marks::default()), |(file, place)| file.marks(*place));
+        Writes { here: self.entry.writes.load(Ordering::Acquire), elsewhere }
+    }
+
+    /// Returns whether the account may have been updated since a caller, which has the turn now, asked for the updates
+    /// and then read the account.
+    #[cfg(any(feature = "plan", test))]
+    pub(crate) fn is_updated_since(&self, before: &Writes) -> bool {
+        let now = self.writes();
+        let is_same = now.here == before.here && before.elsewhere.is_some() && now.elsewhere == before.elsewhere;
+        !is_same && !is_off(Guard::Turns)
     }
 
     /// Waits for the turn. Dropping it during the wait has no effect.
@@ -225,8 +233,9 @@ impl Turn {
         self.account.entry.id
     }
 
-    /// Records that an update is about to be sent. It counts when the turn ends: a read before that may return the
-    /// state before the update. For other processes it counts now, too, because this one may be killed.
+    /// Records that an update is about to be sent. For other callers of this process it counts when the turn ends: a
+    /// read before that may return the state before the update. For other processes it counts now, because this one may
+    /// be killed.
     pub(crate) fn count_write(&self) {
         if !self.has_written.swap(true, Ordering::Relaxed)
             && let Some(locked) = &self.locked
@@ -240,7 +249,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let has_written = *self.has_written.get_mut();
         if let Some(locked) = self.locked.take() {
-            locked.end(has_written);
+            locked.end();
         }
         let entry = &self.account.entry;
         entry.writes.fetch_add(u64::from(has_written), Ordering::AcqRel);
@@ -343,7 +352,7 @@ mod tests {
         let seen = account.writes();
         drop(update);
         let _turn = account.take().await;
-        assert_ne!(account.writes(), seen);
+        assert!(account.is_updated_since(&seen));
     }
 
     #[test]

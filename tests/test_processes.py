@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,15 +187,18 @@ def test_killed_processes_undo_nothing(tmp_path: Path, reliability: Callable[...
     assert undone == 0
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def wait_for_an_update(service: Sandbox) -> int:
     """Returns the account of an update that is in flight."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        puts = [request for request in service.requests if request.method == "PUT"]
-        if puts:
-            return int(puts[0].path.rsplit("/", 1)[1])
-        time.sleep(0.005)
-    raise AssertionError("no update was sent")
+    wait_until(lambda: any(request.method == "PUT" for request in service.requests))
+    put = next(request for request in service.requests if request.method == "PUT")
+    return int(put.path.rsplit("/", 1)[1])
 
 
 def test_a_call_says_which_process_it_waited_for(tmp_path: Path) -> None:
@@ -220,6 +224,30 @@ def test_a_call_says_which_process_it_waited_for(tmp_path: Path) -> None:
         # The lock ended with its process.
         with service.client(quota=None, timeout=10) as client:
             client.patch_contact_account(id, phone="new")
+
+
+def test_a_run_that_read_during_the_update_of_a_killed_process_reads_again(tmp_path: Path) -> None:
+    """The update arrives after the run's read and before the kill, so only its process knows of it."""
+    late = Fault(delay=1, method="PUT", times=1, applied="late")
+    with Sandbox([{"id": 1, "name": "account 1"}], faults=[late]) as service, service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates([{"id": 1, "phone": "new"}], save_as=tmp_path / "plan.replyplan")
+        process = begin(service, "patch", "city", tmp_path)
+        try:
+            tell(process)
+            wait_for_an_update(service)
+            process.send_signal(signal.SIGSTOP)
+            reads = [request.method for request in service.requests].count("GET")
+            with ThreadPoolExecutor() as threads:
+                applied = threads.submit(plan.apply)
+                wait_until(lambda: [request.method for request in service.requests].count("GET") > reads)
+                assert service.accounts[1].city is None, "the run reads before the update arrives"
+                wait_until(lambda: service.accounts[1].city == "new")
+                process.kill()
+                assert applied.result(60).counts["changed"] == 1
+        finally:
+            process.kill()
+            process.communicate()
+        assert (service.accounts[1].city, service.accounts[1].phone) == ("new", "new")
 
 
 def test_a_forked_child_does_not_have_the_turns_of_its_parent(client: ReplyClient, service: Sandbox) -> None:

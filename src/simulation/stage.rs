@@ -50,7 +50,7 @@ pub(super) fn set_stage(next: Option<Stage>) -> Option<Stage> {
 pub(super) struct Process {
     /// The folder of its plan files.
     folder: PathBuf,
-    pub(super) is_dead: bool,
+    died_at: Option<Duration>,
     died: Arc<Notify>,
     /// How often it has sent, received or written something.
     steps: u64,
@@ -274,7 +274,7 @@ impl Stage {
         self.processes.iter_mut().for_each(|process| process.held_until = Duration::ZERO);
         self.processes.push(Process {
             folder: folder.to_owned(),
-            is_dead: false,
+            died_at: None,
             died: Arc::default(),
             steps: 0,
             dies_at: None,
@@ -352,9 +352,9 @@ impl Stage {
     }
 
     fn mark_dead(&mut self, number: usize) {
-        let process = &mut self.processes[number];
-        if !process.is_dead {
-            process.is_dead = true;
+        let (now, process) = (self.now(), &mut self.processes[number]);
+        if process.died_at.is_none() {
+            process.died_at = Some(now);
             process.died.notify_one();
             self.turns.die(number);
             self.tell(Event::Died { process: number });
@@ -362,7 +362,12 @@ impl Stage {
     }
 
     pub(super) fn is_dead(&self, process: usize) -> bool {
-        self.processes[process].is_dead
+        self.died_at(process).is_some()
+    }
+
+    /// Returns when a process was killed.
+    pub(super) fn died_at(&self, process: usize) -> Option<Duration> {
+        self.processes[process].died_at
     }
 
     pub(super) fn died(&self, process: usize) -> Arc<Notify> {
@@ -374,7 +379,7 @@ impl Stage {
         if self.is_last_step(number) {
             self.die(number);
         }
-        !self.processes[number].is_dead
+        !self.is_dead(number)
     }
 
     fn is_last_step(&mut self, number: usize) -> bool {
@@ -408,7 +413,7 @@ impl Stage {
     /// A client sends a request. Returns `None` if its process is dead, and sends nothing.
     pub(super) fn send(&mut self, line: usize, asked: &Asked) -> Option<(usize, Way)> {
         let Line { process, lane } = self.lines[line];
-        if self.processes[process].is_dead || !self.step(process) {
+        if self.is_dead(process) || !self.step(process) {
             return None;
         }
         let number = self.requests;
@@ -611,7 +616,7 @@ impl Stage {
         if let Some(put) = self.put(number) {
             put.is_open = false;
             let process = put.process;
-            let over = Some(now).filter(|_| !self.processes[process].is_dead);
+            let over = Some(now).filter(|_| !self.is_dead(process));
             self.put(number).into_iter().for_each(|put| put.over = over);
         }
     }

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::mem::forget;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,8 @@ const NAME: &str = "accounts";
 /// makes others read the other account again.
 const MARKS: u64 = 1 << 20;
 const MARK_LENGTH: u64 = size_of::<u64>() as u64;
-const LONGEST_FILE: u64 = MARKS * MARK_LENGTH;
+/// The first mark of the file is for all accounts.
+const LONGEST_FILE: u64 = (MARKS + 1) * MARK_LENGTH;
 /// The places whose bytes can be locked: a file offset is a signed number, and this leaves room for the marks.
 const PLACES: u64 = 1 << 62;
 
@@ -43,13 +45,30 @@ impl Place {
     }
 
     const fn of_mark(self) -> u64 {
-        self.0 % MARKS * MARK_LENGTH
+        (1 + self.0 % MARKS) * MARK_LENGTH
     }
 
     fn mark(self, file: &File) {
-        // A forked child has the random numbers of its parent.
-        let mark = fastrand::u64(..) ^ u64::from(process::id());
-        let _ = file.write_all_at(&mark.to_ne_bytes(), self.of_mark());
+        // The disk may have no room for another block of the file. The first one is there.
+        if mark_at(file, self.of_mark()).is_err() {
+            let _ = mark_at(file, 0);
+        }
+    }
+
+    #[cfg(any(feature = "plan", test))]
+    fn marks(self, file: &File) -> Marks {
+        [0, self.of_mark()].map(|position| {
+            let mut mark = [0; size_of::<u64>()];
+            // A file that ends before the mark has none yet.
+            let _ = file.read_exact_at(&mut mark, position);
+            u64::from_ne_bytes(mark)
+        })
+    }
+
+    fn holder(self, file: &File) -> Option<u32> {
+        let mut found = self.lock(libc::F_WRLCK);
+        fcntl(file, FcntlArg::F_GETLK(&mut found)).ok()?;
+        (i32::from(found.l_type) != libc::F_UNLCK).then(|| u32::try_from(found.l_pid).unwrap_or_default())
     }
 
     fn lock(self, kind: libc::c_int) -> libc::flock {
@@ -59,6 +78,16 @@ impl Place {
         libc::flock { l_type: kind, l_whence: whence, l_start: start, l_len: 1, l_pid: 0 }
     }
 }
+
+fn mark_at(file: &File, position: u64) -> io::Result<()> {
+    // A forked child has the random numbers of its parent.
+    let mark = fastrand::u64(..) ^ u64::from(process::id());
+    file.write_all_at(&mark.to_ne_bytes(), position)
+}
+
+/// The marks of an account: a reader that finds others than before reads the account again.
+#[cfg(any(feature = "plan", test))]
+pub(super) type Marks = [u64; 2];
 
 /// The outcome of an attempt to lock an account.
 #[derive(Debug)]
@@ -86,13 +115,11 @@ impl Locked {
         }
     }
 
-    /// Lets others have the account, and leaves a mark if it was updated.
-    pub(super) fn end(self, has_written: bool) {
-        let Some(file) = self.open.intact() else { return };
-        if has_written {
-            self.place.mark(file);
+    /// Lets others have the account.
+    pub(super) fn end(self) {
+        if let Some(file) = self.open.intact() {
+            let _ = fcntl(file, FcntlArg::F_SETLK(&self.place.lock(libc::F_UNLCK)));
         }
-        let _ = fcntl(file, FcntlArg::F_SETLK(&self.place.lock(libc::F_UNLCK)));
     }
 }
 
@@ -148,23 +175,20 @@ impl Elsewhere {
         Attempt::Unknown
     }
 
-    /// Returns the mark of the last update of an account by any process of this machine.
+    /// Returns the marks that the last update of an account by any process of this machine has left. Returns `None`
+    /// while another process has locked the account: its update may be under way, or may follow.
     #[cfg(any(feature = "plan", test))]
-    pub(super) fn mark(&self, place: Place) -> u64 {
+    pub(super) fn marks(&self, place: Place) -> Option<Marks> {
         let open = self.open();
-        let Some(file) = open.as_ref().and_then(|open| open.file.as_ref()) else { return 0 };
-        let mut mark = [0; size_of::<u64>()];
-        // A file that ends before the mark has none yet.
-        let _ = file.read_exact_at(&mut mark, place.of_mark());
-        u64::from_ne_bytes(mark)
+        let Some(file) = open.as_ref().and_then(|open| open.file.as_ref()) else { return Some(Marks::default()) };
+        let marks = place.marks(file);
+        // After the marks: a process that locks the account later leaves another one.
+        place.holder(file).is_none().then_some(marks)
     }
 
     /// Returns the process that has locked an account; 0 if it cannot be named.
     pub(super) fn holder(&self, place: Place) -> Option<u32> {
-        let open = self.open()?;
-        let mut found = place.lock(libc::F_WRLCK);
-        fcntl(open.intact()?, FcntlArg::F_GETLK(&mut found)).ok()?;
-        (i32::from(found.l_type) != libc::F_UNLCK).then(|| u32::try_from(found.l_pid).unwrap_or_default())
+        place.holder(self.open()?.intact()?)
     }
 
     fn open(&self) -> Option<Arc<Open>> {
@@ -234,6 +258,9 @@ impl Open {
         let file = opened.map_err(|error| shared_folder::refused(&path, &error))?;
         shared_folder::check_file(&file, LONGEST_FILE).map_err(|reason| shared_folder::because(&path, reason))?;
         let found = file.metadata().map_err(|error| shared_folder::refused(&path, &error))?;
+        if found.len() == 0 {
+            mark_at(&file, 0).map_err(|error| shared_folder::refused(&path, &error))?;
+        }
         Ok(Self { file: Some(file), device: found.dev(), number: found.ino(), process: process::id() })
     }
 
@@ -298,12 +325,16 @@ mod tests {
         assert!(!other.lock(PLACE, libc::F_WRLCK));
         assert!(other.lock(Place::of(7, 4712), libc::F_WRLCK), "another account");
         assert!(other.lock(Place::of(8, 4712), libc::F_WRLCK), "another service");
-        locked.end(false);
+        locked.end();
+        let before = elsewhere.marks(PLACE);
+        assert!(before.is_some());
         assert!(other.lock(PLACE, libc::F_WRLCK));
+        assert!(elsewhere.marks(PLACE).is_none(), "an update may be under way");
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Taken));
         assert!(elsewhere.holder(PLACE).is_some());
         assert!(other.lock(PLACE, libc::F_UNLCK));
         assert!(elsewhere.holder(PLACE).is_none());
+        assert_eq!(elsewhere.marks(PLACE), before);
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
     }
 
@@ -311,14 +342,14 @@ mod tests {
     fn each_update_leaves_another_mark_and_only_for_its_account() {
         let folder = TempDir::new().unwrap();
         let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
-        let (before, neighbor) = (elsewhere.mark(PLACE), elsewhere.mark(Place::of(7, 4712)));
+        let (before, neighbor) = (elsewhere.marks(PLACE), elsewhere.marks(Place::of(7, 4712)));
         let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
-        assert_eq!(elsewhere.mark(PLACE), before, "nothing was updated yet");
+        assert_eq!(elsewhere.marks(PLACE), before, "nothing was updated yet");
         locked.mark();
-        let first = elsewhere.mark(PLACE);
+        let first = elsewhere.marks(PLACE);
         locked.mark();
-        assert!(before != first && first != elsewhere.mark(PLACE));
-        assert_eq!(elsewhere.mark(Place::of(7, 4712)), neighbor);
+        assert!(before != first && first != elsewhere.marks(PLACE));
+        assert_eq!(elsewhere.marks(Place::of(7, 4712)), neighbor);
     }
 
     #[test]
@@ -326,7 +357,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
         let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
-        locked.end(true);
+        locked.end();
         let other = OtherProcess::of(&folder);
         assert!(other.lock(PLACE, libc::F_WRLCK));
         remove_file(folder.path().join("state").join(FOLDER).join(NAME)).unwrap();

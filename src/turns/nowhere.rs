@@ -13,6 +13,10 @@ impl Place {
     }
 }
 
+/// The marks of an account, which nothing leaves here.
+#[cfg(any(feature = "plan", test))]
+pub(super) type Marks = ();
+
 /// The outcome of an attempt to lock an account.
 #[derive(Debug)]
 #[expect(dead_code, reason = "there is no file to lock it in")]
@@ -31,7 +35,7 @@ impl Locked {
         match *self {}
     }
 
-    pub(super) fn end(self, _has_written: bool) {
+    pub(super) fn end(self) {
         match self {}
     }
 }
@@ -54,7 +58,7 @@ impl Elsewhere {
     }
 
     #[cfg(any(feature = "plan", test))]
-    pub(super) fn mark(&self, _place: Place) -> u64 {
+    pub(super) fn marks(&self, _place: Place) -> Option<Marks> {
         match *self {}
     }
 

@@ -16,6 +16,9 @@ impl Place {
     }
 }
 
+/// The mark of an account.
+pub(super) type Marks = u64;
+
 /// The outcome of an attempt to lock an account.
 #[derive(Debug)]
 pub(super) enum Attempt {
@@ -37,10 +40,7 @@ impl Locked {
         seed::mark_account(self.process, self.place.0);
     }
 
-    pub(super) fn end(self, has_written: bool) {
-        if has_written {
-            self.mark();
-        }
+    pub(super) fn end(self) {
         seed::unlock_account(self.process, self.place.0);
     }
 }
@@ -67,12 +67,12 @@ impl Elsewhere {
         }
     }
 
-    #[expect(clippy::unused_self, reason = "the mark is the same for every process")]
-    pub(super) fn mark(&self, place: Place) -> u64 {
-        seed::mark_of_account(place.0)
+    pub(super) fn marks(&self, place: Place) -> Option<Marks> {
+        self.holder(place).is_none().then(|| seed::mark_of_account(place.0))
     }
 
     pub(super) fn holder(&self, place: Place) -> Option<u32> {
-        seed::holder_of_account(place.0).filter(|holder| *holder != self.process).map(|holder| holder as u32)
+        let holder = seed::holder_of_account(place.0).filter(|holder| *holder != self.process)?;
+        u32::try_from(holder).ok()
     }
 }

@@ -384,7 +384,7 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
     let Ok(turn) = timeout(LONGEST_TURN, turns.take()).await else {
         return turns.other_process().map_or(Outcome::Overtaken, Outcome::Blocked);
     };
-    if turns.writes() != writes || decided.elapsed() > LONGEST_WAIT {
+    if turns.is_updated_since(&writes) || decided.elapsed() > LONGEST_WAIT {
         return Outcome::Overtaken;
     }
     let sent = Record::Sent { row: update.row.row, attempt: update.attempt.clone(), at_ms: sent_now() };

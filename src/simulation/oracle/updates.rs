@@ -83,9 +83,11 @@ fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     let is_known = |other: &Put| {
         // A call may repeat its own update without another look while the look is fresh.
         let is_repeated = other.operation == put.operation && !other.is_answered_well();
+        // A process that is killed has its turn until then.
+        let over = other.over.or_else(|| stage.died_at(other.process));
         other.id == put.id
             && takes_turns(stage, put, other)
-            && other.over.is_some_and(|at| at <= put.sent && other.arrived.is_some_and(|arrived| arrived <= at))
+            && over.is_some_and(|at| at <= put.sent && other.arrived.is_some_and(|arrived| arrived <= at))
             && !is_repeated
     };
     let known = stage.puts.iter().map(|(_, other)| other).filter(|other| is_known(other));
