@@ -52,18 +52,8 @@ pub(crate) struct Turns {
 /// What other processes do with the accounts of a service.
 #[derive(Debug)]
 struct OtherProcesses {
-    file: Arc<Elsewhere>,
+    file: Elsewhere,
     service_hash: u64,
-}
-
-impl Drop for OtherProcesses {
-    /// Closes the file with the last client that uses it.
-    fn drop(&mut self) {
-        // The list of files holds the other reference.
-        if Arc::strong_count(&self.file) <= 2 {
-            self.file.close_if_idle();
-        }
-    }
 }
 
 /// Unused entries are removed when there are twice as many entries as after the last removal. So dropping a handle
@@ -96,23 +86,23 @@ impl Turns {
     pub(crate) fn of(service: &str, folders: Option<&[PathBuf]>) -> Self {
         let mut services = lock(SERVICES.get_or_init(Mutex::default));
         let entries = services.entry(service.to_owned()).or_default().clone();
-        let file = folders.and_then(Elsewhere::of);
-        let elsewhere = file.map(|file| Arc::new(OtherProcesses { file, service_hash: hash_of(service) }));
+        let elsewhere = folders
+            .and_then(Elsewhere::of)
+            .map(|file| Arc::new(OtherProcesses { file, service_hash: hash_of(service) }));
         Self { entries, elsewhere }
     }
 
-    /// Closes the file of other processes until the next turn, unless a turn is taken.
+    /// Closes the file of other processes until the next turn. A turn that is taken, and other clients, keep it open.
     #[cfg(feature = "python")]
     pub(crate) fn close_file(&self) {
         if let Some(other) = &self.elsewhere {
-            other.file.close_if_idle();
+            other.file.close();
         }
     }
 
     /// Returns the turns of one account.
     pub(crate) fn account(&self, id: i64) -> AccountTurns {
-        let elsewhere =
-            self.elsewhere.as_ref().map(|other| (Arc::clone(&other.file), Place::of(other.service_hash, id)));
+        let elsewhere = self.elsewhere.as_ref().map(|other| (Arc::clone(other), Place::of(other.service_hash, id)));
         AccountTurns { entry: self.entry(id), elsewhere }
     }
 
@@ -151,7 +141,7 @@ pub(crate) struct Writes {
 #[derive(Debug, Clone)]
 pub(crate) struct AccountTurns {
     entry: Arc<Entry>,
-    elsewhere: Option<(Arc<Elsewhere>, Place)>,
+    elsewhere: Option<(Arc<OtherProcesses>, Place)>,
 }
 
 impl AccountTurns {
@@ -159,7 +149,7 @@ impl AccountTurns {
     #[cfg(any(feature = "plan", test))]
     pub(crate) fn writes(&self) -> Writes {
         let elsewhere =
-            self.elsewhere.as_ref().map_or_else(|| Some(Marks::default()), |(file, place)| file.marks(*place));
+            self.elsewhere.as_ref().map_or_else(|| Some(Marks::default()), |(other, place)| other.file.marks(*place));
         Writes { here: self.entry.writes.load(Ordering::Acquire), elsewhere }
     }
 
@@ -180,25 +170,36 @@ impl AccountTurns {
             permit.forget();
         }
         let mut turn = Turn::of(self);
-        let mut pause = FIRST_PAUSE;
+        if self.is_awaited() {
+            // A process that waits tries again within this time.
+            tokio::time::sleep(LONGEST_PAUSE * 2).await;
+        }
+        let (mut pause, mut waiting) = (FIRST_PAUSE, None);
         while !turn.lock() {
+            waiting = waiting.or_else(|| self.elsewhere.as_ref().and_then(|(other, place)| other.file.wait(*place)));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         turn
     }
 
-    /// Takes the turn if it is free.
+    /// Takes the turn if it is free and no other process waits for it.
     pub(crate) fn try_take(&self) -> Option<Turn> {
         let permit = self.entry.turn.try_acquire().ok()?;
         permit.forget();
         let mut turn = Turn::of(self);
-        turn.lock().then_some(turn)
+        (!self.is_awaited() && turn.lock()).then_some(turn)
+    }
+
+    /// Returns whether another process waits for the turn. Otherwise a process that changes an account again and again
+    /// would leave it no moment to take the turn.
+    fn is_awaited(&self) -> bool {
+        self.elsewhere.as_ref().is_some_and(|(other, place)| other.file.is_awaited(*place))
     }
 
     /// Returns the other process that has the turn; 0 if it cannot be named.
     pub(crate) fn other_process(&self) -> Option<u32> {
-        self.elsewhere.as_ref().and_then(|(file, place)| file.holder(*place))
+        self.elsewhere.as_ref().and_then(|(other, place)| other.file.holder(*place))
     }
 }
 
@@ -217,10 +218,10 @@ impl Turn {
 
     /// Keeps other processes out. Returns whether no other process has the turn, as far as is known.
     fn lock(&mut self) -> bool {
-        let Some((file, place)) = self.account.elsewhere.as_ref().filter(|_| !is_off(Guard::Turns)) else {
+        let Some((other, place)) = self.account.elsewhere.as_ref().filter(|_| !is_off(Guard::Turns)) else {
             return true;
         };
-        match file.try_lock(*place) {
+        match other.file.try_lock(*place) {
             Attempt::Locked(locked) => self.locked = Some(locked),
             Attempt::Unknown => {}
             Attempt::Taken => return false,

@@ -6,14 +6,13 @@
 //! the end of the file, so the file needs no room for it. No problem with the file delays or stops a call: the process
 //! then knows only its own turns.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io;
+use std::fs::{self, File, Metadata};
 use std::mem::forget;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+use std::{io, process};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -31,8 +30,12 @@ const MARKS: u64 = 1 << 20;
 const MARK_LENGTH: u64 = size_of::<u64>() as u64;
 /// The first mark of the file is for all accounts.
 const LONGEST_FILE: u64 = (MARKS + 1) * MARK_LENGTH;
-/// The places whose bytes can be locked: a file offset is a signed number, and this leaves room for the marks.
-const PLACES: u64 = 1 << 62;
+/// The places of accounts. Each has two bytes to lock, one for the turn and one for whoever waits for it: a file offset
+/// is a signed number, and this leaves room for the marks.
+const PLACES: u64 = 1 << 61;
+
+/// How long a fault of the file keeps this process from trying it again.
+const REST: Duration = Duration::from_secs(60);
 
 /// The place of an account in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,18 +68,32 @@ impl Place {
         })
     }
 
-    fn holder(self, file: &File) -> Option<u32> {
-        let mut found = self.lock(libc::F_WRLCK);
-        fcntl(file, FcntlArg::F_GETLK(&mut found)).ok()?;
-        (i32::from(found.l_type) != libc::F_UNLCK).then(|| u32::try_from(found.l_pid).unwrap_or_default())
+    const fn turn(self) -> u64 {
+        LONGEST_FILE + self.0
     }
 
-    fn lock(self, kind: libc::c_int) -> libc::flock {
-        let kind = libc::c_short::try_from(kind).unwrap_or_default();
-        let start = libc::off_t::try_from(LONGEST_FILE + self.0).unwrap_or(libc::off_t::MAX);
-        let whence = libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default();
-        libc::flock { l_type: kind, l_whence: whence, l_start: start, l_len: 1, l_pid: 0 }
+    const fn waiting(self) -> u64 {
+        LONGEST_FILE + PLACES + self.0
     }
+}
+
+/// Returns the lock of one byte.
+fn lock_of(byte: u64, kind: libc::c_int) -> libc::flock {
+    let kind = libc::c_short::try_from(kind).unwrap_or_default();
+    let start = libc::off_t::try_from(byte).unwrap_or(libc::off_t::MAX);
+    let whence = libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default();
+    libc::flock { l_type: kind, l_whence: whence, l_start: start, l_len: 1, l_pid: 0 }
+}
+
+/// Returns another process that has locked a byte; 0 if it cannot be named.
+fn holder_of(file: &File, byte: u64) -> Option<u32> {
+    let mut found = lock_of(byte, libc::F_WRLCK);
+    fcntl(file, FcntlArg::F_GETLK(&mut found)).ok()?;
+    (i32::from(found.l_type) != libc::F_UNLCK).then(|| u32::try_from(found.l_pid).unwrap_or_default())
+}
+
+fn unlock(file: &File, byte: u64) {
+    let _ = fcntl(file, FcntlArg::F_SETLK(&lock_of(byte, libc::F_UNLCK)));
 }
 
 fn mark_at(file: &File, position: u64) -> io::Result<()> {
@@ -110,20 +127,35 @@ pub(super) struct Locked {
 impl Locked {
     /// Leaves a mark of an update. A reader of the account that finds another mark than before reads it again.
     pub(super) fn mark(&self) {
-        if let Some(file) = self.open.intact() {
+        if let Some(file) = self.open.file() {
             self.place.mark(file);
         }
     }
 
     /// Lets others have the account.
     pub(super) fn end(self) {
-        if let Some(file) = self.open.intact() {
-            let _ = fcntl(file, FcntlArg::F_SETLK(&self.place.lock(libc::F_UNLCK)));
+        if let Some(file) = self.open.file() {
+            unlock(file, self.place.turn());
         }
     }
 }
 
-/// The file of this machine's processes, as this process has it.
+/// Says that this process waits for an account, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    open: Arc<Open>,
+    place: Place,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(file) = self.open.file() {
+            unlock(file, self.place.waiting());
+        }
+    }
+}
+
+/// The file of this machine's processes, as a client has it.
 #[derive(Debug)]
 pub(super) struct Elsewhere {
     folders: Vec<PathBuf>,
@@ -135,31 +167,34 @@ enum State {
     /// Not opened yet, or a fault that may pass kept this process from it.
     Closed,
     Open(Arc<Open>),
-    Unusable,
+    /// Not usable at this moment.
+    Unusable(Instant),
 }
 
-/// The files in use, by their folders. A process opens each only once, because closing one of two descriptors would
-/// give up all its locks.
-static FILES: PerProcess<Mutex<HashMap<Vec<PathBuf>, Arc<Elsewhere>>>> = PerProcess::new();
+/// The files that this process has open. It opens each only once, by whatever path, because closing one of two
+/// descriptors of a file would give up all its locks.
+static FILES: PerProcess<Mutex<Vec<Known>>> = PerProcess::new();
+
+type Known = (FileId, Weak<Open>);
 
 impl Elsewhere {
     /// Returns the file in the first usable folder. Opens nothing yet.
     #[expect(clippy::unnecessary_wraps, reason = "not every system has such locks")]
-    pub(super) fn of(folders: &[PathBuf]) -> Option<Arc<Self>> {
-        let mut files = lock(FILES.get_or_init(Mutex::default));
-        files.retain(|known, file| known == folders || Arc::strong_count(file) > 1);
-        let new = || Arc::new(Self { folders: folders.to_vec(), state: Mutex::new(State::Closed) });
-        Some(Arc::clone(files.entry(folders.to_vec()).or_insert_with(new)))
+    pub(super) fn of(folders: &[PathBuf]) -> Option<Self> {
+        Some(Self { folders: folders.to_vec(), state: Mutex::new(State::Closed) })
     }
 
     /// Tries to lock an account.
     pub(super) fn try_lock(&self, place: Place) -> Attempt {
-        // The second attempt is for a file that was deleted after it was opened.
+        // The second attempt is for a file that was deleted or moved after it was opened.
         for _ in 0..2 {
             let open = self.open();
-            let Some((open, file)) = open.as_ref().and_then(|open| Some((open, open.file.as_ref()?))) else { break };
-            let locked = fcntl(file, FcntlArg::F_SETLK(&place.lock(libc::F_WRLCK)));
-            if open.intact().is_none() {
+            let Some((open, file)) = open.as_ref().and_then(|open| Some((open, open.file()?))) else { break };
+            let locked = fcntl(file, FcntlArg::F_SETLK(&lock_of(place.turn(), libc::F_WRLCK)));
+            if !open.is_in_place() {
+                if locked.is_ok() {
+                    unlock(file, place.turn());
+                }
                 self.close();
                 continue;
             }
@@ -167,7 +202,7 @@ impl Elsewhere {
                 Ok(_) => return Attempt::Locked(Locked { open: Arc::clone(open), place }),
                 Err(Errno::EACCES | Errno::EAGAIN) => return Attempt::Taken,
                 Err(_) => {
-                    *lock(&self.state) = State::Unusable;
+                    *lock(&self.state) = State::Unusable(Instant::now());
                     break;
                 }
             }
@@ -175,54 +210,57 @@ impl Elsewhere {
         Attempt::Unknown
     }
 
+    /// Lets other processes know that this one waits for an account.
+    pub(super) fn wait(&self, place: Place) -> Option<Waiting> {
+        let open = self.open()?;
+        fcntl(open.file()?, FcntlArg::F_SETLK(&lock_of(place.waiting(), libc::F_RDLCK))).ok()?;
+        Some(Waiting { open, place })
+    }
+
+    /// Returns whether another process waits for an account.
+    pub(super) fn is_awaited(&self, place: Place) -> bool {
+        self.open().is_some_and(|open| open.file().is_some_and(|file| holder_of(file, place.waiting()).is_some()))
+    }
+
     /// Returns the marks that the last update of an account by any process of this machine has left. Returns `None`
     /// while another process has locked the account: its update may be under way, or may follow.
     #[cfg(any(feature = "plan", test))]
     pub(super) fn marks(&self, place: Place) -> Option<Marks> {
         let open = self.open();
-        let Some(file) = open.as_ref().and_then(|open| open.file.as_ref()) else { return Some(Marks::default()) };
+        let Some(file) = open.as_ref().and_then(|open| open.file()) else { return Some(Marks::default()) };
         let marks = place.marks(file);
         // After the marks: a process that locks the account later leaves another one.
-        place.holder(file).is_none().then_some(marks)
+        holder_of(file, place.turn()).is_none().then_some(marks)
     }
 
     /// Returns the process that has locked an account; 0 if it cannot be named.
     pub(super) fn holder(&self, place: Place) -> Option<u32> {
-        place.holder(self.open()?.intact()?)
+        holder_of(self.open()?.file()?, place.turn())
     }
 
     fn open(&self) -> Option<Arc<Open>> {
         let mut state = lock(&self.state);
         match &*state {
             State::Open(open) => return Some(Arc::clone(open)),
-            State::Unusable => return None,
-            State::Closed => {}
+            State::Unusable(since) if since.elapsed() < REST => return None,
+            State::Closed | State::Unusable(_) => {}
         }
         match Open::in_first(&self.folders) {
             Ok(open) => {
-                let open = Arc::new(open);
                 *state = State::Open(Arc::clone(&open));
                 Some(open)
             }
             Err(unusable) => {
-                if !unusable.is_passing {
-                    *state = State::Unusable;
-                }
+                *state = if unusable.is_passing { State::Closed } else { State::Unusable(Instant::now()) };
                 None
             }
         }
     }
 
-    fn close(&self) {
-        *lock(&self.state) = State::Closed;
-    }
-
-    /// Closes the file until it is needed again, unless this process has locked an account.
-    pub(super) fn close_if_idle(&self) {
+    /// Closes the file until it is needed again. A turn that is taken, and other clients, keep it open.
+    pub(super) fn close(&self) {
         // In a forked child, a copied lock may be held, so this does not wait for it.
-        if let Ok(mut state) = self.state.try_lock()
-            && matches!(&*state, State::Open(open) if Arc::strong_count(open) == 1)
-        {
+        if let Ok(mut state) = self.state.try_lock() {
             *state = State::Closed;
         }
     }
@@ -233,13 +271,20 @@ impl Elsewhere {
 struct Open {
     /// Taken out only by `drop`.
     file: Option<File>,
-    device: u64,
-    number: u64,
+    path: PathBuf,
+    id: FileId,
     process: u32,
 }
 
+/// The device of a file, and its number there.
+type FileId = (u64, u64);
+
+fn id_of(found: &Metadata) -> FileId {
+    (found.dev(), found.ino())
+}
+
 impl Open {
-    fn in_first(folders: &[PathBuf]) -> Result<Self, Unusable> {
+    fn in_first(folders: &[PathBuf]) -> Result<Arc<Self>, Unusable> {
         let mut unusable = Unusable::new("there is no directory for its file");
         for folder in folders {
             match Self::within(&folder.join(FOLDER)) {
@@ -251,39 +296,57 @@ impl Open {
         Err(unusable)
     }
 
-    fn within(folder: &Path) -> Result<Self, Unusable> {
+    fn within(folder: &Path) -> Result<Arc<Self>, Unusable> {
         shared_folder::prepare(folder)?;
         let path = folder.join(NAME);
+        let mut files = lock(FILES.get_or_init(Mutex::default));
+        files.retain(|(_, file)| file.strong_count() > 0);
+        // Upgrades no other file: its last reference must not be dropped here.
+        let open = |id: FileId| files.iter().filter(|(known, _)| *known == id).find_map(|(_, file)| file.upgrade());
+        if let Some(open) = fs::symlink_metadata(&path).ok().and_then(|found| open(id_of(&found))) {
+            return Ok(open);
+        }
         let opened = shared_folder::open_or_create(&path, || ());
         let file = opened.map_err(|error| shared_folder::refused(&path, &error))?;
-        shared_folder::check_file(&file, LONGEST_FILE).map_err(|reason| shared_folder::because(&path, reason))?;
         let found = file.metadata().map_err(|error| shared_folder::refused(&path, &error))?;
+        if let Some(open) = open(id_of(&found)) {
+            // It was moved to this path just now.
+            forget(file);
+            return Ok(open);
+        }
+        shared_folder::check_file(&file, LONGEST_FILE).map_err(|reason| shared_folder::because(&path, reason))?;
         if found.len() == 0 {
             mark_at(&file, 0).map_err(|error| shared_folder::refused(&path, &error))?;
         }
-        Ok(Self { file: Some(file), device: found.dev(), number: found.ino(), process: process::id() })
+        let open = Arc::new(Self { file: Some(file), path, id: id_of(&found), process: process::id() });
+        files.push((open.id, Arc::downgrade(&open)));
+        Ok(open)
     }
 
-    /// Returns the file if it still has its name, and if the descriptor is still its own: a program may have closed all
-    /// descriptors, as a daemon does, and opened other files since.
-    fn intact(&self) -> Option<&File> {
-        self.file.as_ref().filter(|file| self.names(file) == Some(1))
+    /// Returns the file, unless the descriptor is that of another one: a program may have closed all descriptors, as a
+    /// daemon does, and opened other files since.
+    fn file(&self) -> Option<&File> {
+        self.file.as_ref().filter(|file| file.metadata().is_ok_and(|found| id_of(&found) == self.id))
     }
 
-    /// Returns the number of names of the file that was opened; `None` if the descriptor is that of another file.
-    fn names(&self, file: &File) -> Option<u64> {
-        let found = file.metadata().ok()?;
-        ((found.dev(), found.ino()) == (self.device, self.number)).then(|| found.nlink())
+    /// Returns whether other processes find this file, too.
+    fn is_in_place(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| id_of(&found) == self.id)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let file = self.file.take();
         // In a forked child, closing the file of its parent would give up the locks of the child.
-        if process::id() != self.process || file.as_ref().is_some_and(|file| self.names(file).is_none()) {
-            forget(file);
+        if process::id() != self.process || self.file().is_none() {
+            return forget(self.file.take());
         }
+        let files = lock(FILES.get_or_init(Mutex::default));
+        // Another thread has opened it again since its last reference is gone.
+        if files.iter().any(|(id, file)| *id == self.id && file.strong_count() > 0) {
+            forget(self.file.take());
+        }
+        drop((self.file.take(), files));
     }
 }
 
@@ -312,7 +375,7 @@ mod tests {
         }
 
         fn lock(&self, place: Place, kind: libc::c_int) -> bool {
-            fcntl(&self.0, FcntlArg::F_OFD_SETLK(&place.lock(kind))).is_ok()
+            fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock_of(place.turn(), kind))).is_ok()
         }
     }
 
@@ -369,9 +432,10 @@ mod tests {
     fn every_account_has_a_byte_of_its_own_behind_the_marks() {
         for id in [1, 2, i64::MAX] {
             for service_hash in [0, 7, u64::MAX] {
-                let found = Place::of(service_hash, id).lock(libc::F_WRLCK);
-                assert!(u64::try_from(found.l_start).unwrap() >= LONGEST_FILE, "{service_hash} {id}");
-                assert!(Place::of(service_hash, id).of_mark() < LONGEST_FILE);
+                let place = Place::of(service_hash, id);
+                assert!(place.of_mark() < LONGEST_FILE, "{service_hash} {id}");
+                assert!(place.turn() >= LONGEST_FILE && place.turn() < Place(0).waiting(), "{service_hash} {id}");
+                assert!(libc::off_t::try_from(place.waiting()).is_ok(), "{service_hash} {id}");
             }
         }
     }

@@ -2,7 +2,6 @@
 //! are really one.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::simulation as seed;
 
@@ -45,6 +44,10 @@ impl Locked {
     }
 }
 
+/// What says that a process waits for an account.
+#[derive(Debug)]
+pub(super) enum Waiting {}
+
 /// What a process of the seed knows of the others.
 #[derive(Debug)]
 pub(super) struct Elsewhere {
@@ -52,12 +55,23 @@ pub(super) struct Elsewhere {
 }
 
 impl Elsewhere {
-    pub(super) fn of(_folders: &[PathBuf]) -> Option<Arc<Self>> {
-        seed::process_of_new_clients().map(|process| Arc::new(Self { process }))
+    pub(super) fn of(_folders: &[PathBuf]) -> Option<Self> {
+        seed::process_of_new_clients().map(|process| Self { process })
     }
 
     #[expect(clippy::unused_self, reason = "there is no file to close")]
-    pub(super) const fn close_if_idle(&self) {}
+    pub(super) const fn close(&self) {}
+
+    /// Says nothing: in a seed, it is chance who comes first.
+    #[expect(clippy::unused_self, reason = "as with a file")]
+    pub(super) const fn wait(&self, _place: Place) -> Option<Waiting> {
+        None
+    }
+
+    #[expect(clippy::unused_self, reason = "as with a file")]
+    pub(super) const fn is_awaited(&self, _place: Place) -> bool {
+        false
+    }
 
     pub(super) fn try_lock(&self, place: Place) -> Attempt {
         if seed::lock_account(self.process, place.0) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::control::{Control, Phase};
 use super::looks::requests_for;
@@ -17,7 +17,7 @@ use super::sent::{sent_now, unknown_yet};
 use super::{ApplyOptions, RunError};
 use crate::account::ContactAccount;
 use crate::answer::Item;
-use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot, Writes};
+use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot, Turn, Writes};
 use crate::clock::{Moment, now_ms};
 use crate::error::Error;
 use crate::plan::file::{FileError, ItemsProof, OpenRow, PlanFile, Record, Run, State};
@@ -103,6 +103,7 @@ pub async fn apply(
         most_in_flight: 2 * settings.concurrency,
         tasks: JoinSet::new(),
         turns: HashMap::new(),
+        held: HashMap::new(),
         failed: None,
     };
     driver.run_to_end().await
@@ -136,8 +137,8 @@ enum Outcome {
     /// It was not sent, although its row is marked: all requests are held back, or it would have been late.
     HeldBack,
     /// A process of this machine changed the account after the look, or the turn came so late that someone else may
-    /// have.
-    Overtaken,
+    /// have. With the turn, if it came.
+    Overtaken(Option<Turn>),
     /// Another process of this machine did not end its turn. It has this number; 0 if it cannot be named.
     Blocked(u32),
     /// The plan file could not be written, so nothing was sent.
@@ -148,13 +149,19 @@ enum Outcome {
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest time to wait for the turn before other rows go first.
-const LONGEST_TURN: Duration = Duration::from_secs(5);
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+
+/// The longest time to keep the turn of an account that is read again. Other processes wait for it.
+const LONGEST_HELD: Duration = Duration::from_secs(10);
 
 /// The longest time from the decision to send an update to its request. Its row is marked in the file meanwhile.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// The turns of a row's account, and its updates at the look.
 type Seen = (AccountTurns, Writes);
+
+/// The turn of an account that is read again, until this moment. So nobody overtakes its row once more.
+type Held = (Turn, Instant);
 
 struct Driver {
     client: Client,
@@ -168,6 +175,7 @@ struct Driver {
     most_in_flight: usize,
     tasks: JoinSet<Back>,
     turns: HashMap<u64, Seen>,
+    held: HashMap<u64, Held>,
     failed: Option<FileError>,
 }
 
@@ -176,7 +184,12 @@ impl Driver {
         loop {
             if self.control.is_stopping() || self.failed.is_some() {
                 self.machine.wind_down();
+                self.held.clear();
             }
+            let now = Instant::now();
+            self.held.retain(|_, (_, until)| *until > now);
+            let held_until = self.held.values().map(|(_, until)| *until).min();
+            let end_of_turn = async { sleep_until(held_until.unwrap_or(now)).await };
             self.control.state().requests_left = self.machine.requests_left();
             self.notice_sleep();
             let next = self.machine.next(self.started.elapsed());
@@ -186,6 +199,7 @@ impl Driver {
                 Next::Request if has_room => tokio::select! {
                     biased;
                     Some(back) = self.tasks.join_next() => Some(back),
+                    () = end_of_turn, if held_until.is_some() => continue,
                     slot = admit(&self.client, &self.control) => {
                         match slot {
                             Ok(Some(slot)) => self.start(slot),
@@ -198,6 +212,7 @@ impl Driver {
                 Next::Wait(until, reason) => tokio::select! {
                     biased;
                     Some(back) = self.tasks.join_next() => Some(back),
+                    () = end_of_turn, if held_until.is_some() => continue,
                     () = self.control.wait(self.started + until, reason) => continue,
                 },
                 Next::Request | Next::Idle => self.tasks.join_next().await,
@@ -289,9 +304,10 @@ impl Driver {
     fn update(&mut self, slot: Slot, update: Box<Update>) {
         let (client, run) = (self.client.clone(), self.run.clone());
         let seen = self.turns.remove(&update.row.row);
+        let held = self.held.remove(&update.row.row).map(|(turn, _)| turn);
         let decided = self.awake_since;
         self.tasks.spawn(async move {
-            let outcome = send(&client, &run, slot, &update, seen, decided).await;
+            let outcome = send(&client, &run, slot, &update, seen, held, decided).await;
             Back::Update { update, outcome }
         });
     }
@@ -328,7 +344,9 @@ impl Driver {
                     self.machine.wrote(*update, answer.map(|account| *account).map_err(Refusal::from), now)
                 }
                 Outcome::HeldBack => self.machine.held_back(&update),
-                Outcome::Overtaken => {
+                Outcome::Overtaken(turn) => {
+                    let held = turn.map(|turn| (update.row.row, (turn, Instant::now() + LONGEST_HELD)));
+                    self.held.extend(held);
                     self.machine.overtaken(update.row, now);
                     Vec::new()
                 }
@@ -361,6 +379,7 @@ impl Driver {
         for mut record in records {
             let status = if let Record::Finish { row, finished } = &mut record {
                 self.turns.remove(row);
+                self.held.remove(row);
                 finished.at_ms = Some(now_ms());
                 // `failures` shows the row of a revert that left a field with another value.
                 finished.stored_otherwise |= !finished.left.is_empty();
@@ -379,13 +398,25 @@ impl Driver {
 
 /// Sends an update, in its turn, after its row was marked in the file, unless something holds it back. `decided` is
 /// when the run decided to send it.
-async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>, decided: Moment) -> Outcome {
-    let Some((turns, writes)) = seen else { return Outcome::Overtaken };
-    let Ok(turn) = timeout(LONGEST_TURN, turns.take()).await else {
-        return turns.other_process().map_or(Outcome::Overtaken, Outcome::Blocked);
+async fn send(
+    client: &Client,
+    run: &Run,
+    slot: Slot,
+    update: &Update,
+    seen: Option<Seen>,
+    held: Option<Turn>,
+    decided: Moment,
+) -> Outcome {
+    let Some((turns, writes)) = seen else { return Outcome::Overtaken(held) };
+    let turn = match held {
+        Some(turn) => Ok(turn),
+        None => timeout(LONGEST_TURN, turns.take()).await,
+    };
+    let Ok(turn) = turn else {
+        return turns.other_process().map_or(Outcome::Overtaken(None), Outcome::Blocked);
     };
     if turns.is_updated_since(&writes) || decided.elapsed() > LONGEST_WAIT {
-        return Outcome::Overtaken;
+        return Outcome::Overtaken(Some(turn));
     }
     let sent = Record::Sent { row: update.row.row, attempt: update.attempt.clone(), at_ms: sent_now() };
     if let Err(error) = run.store(sent).await {
