@@ -93,12 +93,14 @@ def client(service: Sandbox) -> Iterator[ReplyClient]:
         yield client
 
 
-def begin(service: Sandbox, how: str, field: str, folder: Path, state: Path | None = None) -> subprocess.Popen[str]:
+def begin(
+    service: Sandbox, how: str, field: str, folder: Path, state: Path | None = None, first: str = ""
+) -> subprocess.Popen[str]:
     """Starts a process that changes a field as soon as it is told to."""
     arguments = [service.url, how, field, str(ACCOUNTS[-1]), str(folder / f"{field}.replyplan")]
     environment = os.environ if state is None else {**os.environ, "REPLYIO_STATE_DIR": str(state)}
     process = subprocess.Popen(
-        [sys.executable, "-c", _CHANGER, *arguments],
+        [sys.executable, "-c", first + _CHANGER, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -248,6 +250,55 @@ def test_a_run_that_read_during_the_update_of_a_killed_process_reads_again(tmp_p
             process.kill()
             process.communicate()
         assert (service.accounts[1].city, service.accounts[1].phone) == ("new", "new")
+
+
+def test_an_update_whose_mark_the_disk_refuses_is_not_undone(tmp_path: Path) -> None:
+    """The disk has room only for the first block of the shared file."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    accounts = [{"id": id, "name": f"account {id}"} for id in ACCOUNTS]
+    with Sandbox(accounts) as service, service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates([{"id": 1, "phone": "new"}], save_as=tmp_path / "plan.replyplan")
+        process = begin(service, "patch", "city", tmp_path, first=limit)
+        service.clear_requests()
+        service.add_fault(Fault(delay=1, method="GET", times=1))
+        with ThreadPoolExecutor() as threads:
+            applied = threads.submit(plan.apply)
+            wait_until(lambda: bool(service.requests))
+            tell(process)
+            process.communicate(timeout=20)
+            assert not applied.done(), "the update comes between the run's read and its turn"
+            assert applied.result(60).counts["changed"] == 1
+        assert process.returncode == 0
+        assert (service.accounts[1].city, service.accounts[1].phone) == ("new", "new")
+
+
+# Patches one account without a pause, until it is ended.
+_BUSY = """
+import itertools, sys
+from replyio import ReplyClient
+with ReplyClient("k", base_url=sys.argv[1], quota=None, timeout=60) as client:
+    for number in itertools.count():
+        client.patch_contact_account(1, city=str(number))
+"""
+
+
+def test_a_process_that_changes_an_account_without_a_pause_leaves_others_their_turn(
+    service: Sandbox, tmp_path: Path
+) -> None:
+    with service.client(quota=None, timeout=20) as client:
+        rows = [{"id": id, "phone": "new"} for id in (1, 2)]
+        plan = client.plan_contact_account_updates(rows, save_as=tmp_path / "plan.replyplan")
+        process = subprocess.Popen([sys.executable, "-c", _BUSY, service.url])
+        try:
+            wait_for_an_update(service)
+            client.patch_contact_account(1, industry="new")
+            began = time.monotonic()
+            assert plan.apply().counts["changed"] == len(rows)
+            assert time.monotonic() - began < 30
+        finally:
+            process.kill()
+            process.wait()
+    assert (service.accounts[1].industry, service.accounts[1].phone) == ("new", "new")
 
 
 def test_a_forked_child_does_not_have_the_turns_of_its_parent(client: ReplyClient, service: Sandbox) -> None:

@@ -316,7 +316,8 @@ impl Open {
         }
         shared_folder::check_file(&file, LONGEST_FILE).map_err(|reason| shared_folder::because(&path, reason))?;
         if found.len() == 0 {
-            mark_at(&file, 0).map_err(|error| shared_folder::refused(&path, &error))?;
+            // Later, the disk may have no room for it. A lock needs none.
+            let _ = mark_at(&file, 0);
         }
         let open = Arc::new(Self { file: Some(file), path, id: id_of(&found), process: process::id() });
         files.push((open.id, Arc::downgrade(&open)));
@@ -353,7 +354,8 @@ impl Drop for Open {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
-    use std::fs::{OpenOptions, remove_file};
+    use std::fs::{OpenOptions, hard_link, remove_file, rename};
+    use std::os::unix::fs::symlink;
 
     use tempfile::TempDir;
 
@@ -375,7 +377,11 @@ mod tests {
         }
 
         fn lock(&self, place: Place, kind: libc::c_int) -> bool {
-            fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock_of(place.turn(), kind))).is_ok()
+            self.lock_byte(place.turn(), kind)
+        }
+
+        fn lock_byte(&self, byte: u64, kind: libc::c_int) -> bool {
+            fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock_of(byte, kind))).is_ok()
         }
     }
 
@@ -426,6 +432,72 @@ mod tests {
         remove_file(folder.path().join("state").join(FOLDER).join(NAME)).unwrap();
         let Attempt::Locked(_locked) = elsewhere.try_lock(PLACE) else { panic!("it is made again") };
         assert!(!OtherProcess::of(&folder).lock(PLACE, libc::F_WRLCK));
+    }
+
+    #[test]
+    fn a_client_that_reaches_the_file_by_another_path_gives_up_no_lock() {
+        let folder = TempDir::new().unwrap();
+        let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
+        let Attempt::Locked(_locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
+        let other = OtherProcess::of(&folder);
+        symlink(folder.path().join("state"), folder.path().join("link")).unwrap();
+        for path in ["link", "state/../state", "state/."] {
+            let client = Elsewhere::of(&[folder.path().join(path)]).unwrap();
+            assert!(matches!(client.try_lock(Place::of(7, 1)), Attempt::Locked(_)), "{path}");
+            client.close();
+            drop(client);
+            assert!(!other.lock(PLACE, libc::F_WRLCK), "{path}");
+        }
+        elsewhere.close();
+        assert!(matches!(elsewhere.try_lock(Place::of(7, 1)), Attempt::Locked(_)));
+        assert!(!other.lock(PLACE, libc::F_WRLCK), "a turn that is taken keeps the file open");
+    }
+
+    #[test]
+    fn a_process_that_waits_comes_before_one_that_asks_later() {
+        let folder = TempDir::new().unwrap();
+        let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
+        let waiting = elsewhere.wait(PLACE).unwrap();
+        assert!(!elsewhere.is_awaited(PLACE), "it does not wait for itself");
+        let other = OtherProcess::of(&folder);
+        assert!(!other.lock_byte(PLACE.waiting(), libc::F_WRLCK), "others see that it waits");
+        drop(waiting);
+        assert!(other.lock_byte(PLACE.waiting(), libc::F_WRLCK));
+        assert!(elsewhere.is_awaited(PLACE) && !elsewhere.is_awaited(Place::of(7, 1)));
+        assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)), "the turn itself is free");
+    }
+
+    #[test]
+    fn an_account_is_free_again_although_the_file_has_another_name_or_a_second_one() {
+        for change in ["link", "rename"] {
+            let folder = TempDir::new().unwrap();
+            let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
+            let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
+            let other = OtherProcess::of(&folder);
+            let path = folder.path().join("state").join(FOLDER).join(NAME);
+            match change {
+                "link" => hard_link(&path, path.with_extension("link")).unwrap(),
+                _ => rename(&path, path.with_extension("renamed")).unwrap(),
+            }
+            locked.end();
+            assert!(other.lock(PLACE, libc::F_WRLCK), "{change}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_not_usable_is_tried_again_later() {
+        let folder = TempDir::new().unwrap();
+        let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
+        assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
+        let path = folder.path().join("state").join(FOLDER).join(NAME);
+        let second = path.with_extension("link");
+        hard_link(&path, &second).unwrap();
+        elsewhere.close();
+        assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Unknown));
+        remove_file(&second).unwrap();
+        assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Unknown), "not at each call");
+        *lock(&elsewhere.state) = State::Unusable(Instant::now().checked_sub(REST).unwrap());
+        assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
     }
 
     #[test]
