@@ -1,7 +1,7 @@
 //! Describes failures without any text of an answer. Pure.
 
 use crate::client::Client;
-use crate::error::{ApiFailure, Error, Failure, TransportKind, WaitReason};
+use crate::error::{ApiFailure, Error, Failure, TransportKind, WaitReason, process_named};
 
 /// The longest name or code to show.
 const LONGEST: usize = 60;
@@ -55,7 +55,9 @@ pub(super) fn failure(failure: &Failure, client: &Client) -> String {
         Failure::Deadline { .. } => "no answer arrived within the timeout of an attempt".to_owned(),
         Failure::Quota { .. } => "the quota allows no request within the timeout of the call".to_owned(),
         Failure::Apart { .. } => "the quota allows no update soon after a read of the account".to_owned(),
-        Failure::Turn { .. } => "another update of the account by this process did not finish in time".to_owned(),
+        Failure::Turn { process, .. } => {
+            format!("another update of the account, by {}, did not finish in time", process_named(*process))
+        }
         Failure::Acquire { .. } => "Quota(acquire=...) failed".to_owned(),
         Failure::AcquireDeadline { .. } => {
             "Quota(acquire=...) granted no request within the timeout of the call".to_owned()

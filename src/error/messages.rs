@@ -164,11 +164,7 @@ impl Failure {
                     .map(Cow::Owned)
             }
             Self::Turn { process, .. } => {
-                let process = match process {
-                    None => "this process".to_owned(),
-                    Some(0) => "another process".to_owned(),
-                    Some(process) => format!("process {process}"),
-                };
+                let process = process_named(*process);
                 Some(format!("it waited for another update of this account by {process}").into())
             }
             Self::AcquireDeadline { .. } => Some(format!("it waited for {ACQUIRE}").into()),
@@ -263,6 +259,15 @@ impl fmt::Display for CallError {
 }
 
 /// Returns the reason phrase of a status.
+/// Names a process that changes an account: `None` is this one, 0 one that cannot be named.
+pub(crate) fn process_named(process: Option<u32>) -> String {
+    match process {
+        None => "this process".to_owned(),
+        Some(0) => "another process".to_owned(),
+        Some(process) => format!("process {process}"),
+    }
+}
+
 fn reason(status: u16) -> Option<&'static str> {
     http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason())
 }

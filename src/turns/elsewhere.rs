@@ -30,8 +30,8 @@ const MARKS: u64 = 1 << 20;
 const MARK_LENGTH: u64 = size_of::<u64>() as u64;
 /// The first mark of the file is for all accounts.
 const LONGEST_FILE: u64 = (MARKS + 1) * MARK_LENGTH;
-/// The places of accounts. Each has two bytes to lock, one for the turn and one for whoever waits for it: a file offset
-/// is a signed number, and this leaves room for the marks.
+/// The places of accounts. Each has two bytes to lock, one for the turn and one for the processes that wait for it. A
+/// file offset is a signed number, and this leaves room for the marks.
 const PLACES: u64 = 1 << 61;
 
 /// How long a fault of the file keeps this process from trying it again.

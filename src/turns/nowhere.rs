@@ -52,6 +52,7 @@ impl Elsewhere {
         None
     }
 
+    #[cfg(feature = "python")]
     pub(super) fn close(&self) {
         match *self {}
     }

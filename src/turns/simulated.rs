@@ -59,6 +59,7 @@ impl Elsewhere {
         seed::process_of_new_clients().map(|process| Self { process })
     }
 
+    #[cfg(feature = "python")]
     #[expect(clippy::unused_self, reason = "there is no file to close")]
     pub(super) const fn close(&self) {}
 

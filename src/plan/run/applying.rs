@@ -160,7 +160,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// The turns of a row's account, and its updates at the look.
 type Seen = (AccountTurns, Writes);
 
-/// The turn of an account that is read again, until this moment. So nobody overtakes its row once more.
+/// The turn of an account that is read again, until this moment. So no one overtakes its row once more.
 type Held = (Turn, Instant);
 
 struct Driver {
