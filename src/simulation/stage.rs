@@ -84,7 +84,8 @@ pub(super) struct Operation {
     pub(super) requests: u64,
     /// The number of its requests that failed.
     pub(super) failures: u64,
-    /// The number of updates that others of its process sent during it, or may have in flight when it starts.
+    /// The number of calls that others began and of updates that they sent during it, and of operations that run when it
+    /// starts. Each may have had the turn of one of its accounts.
     pub(super) overtaken: u64,
     /// The number of requests of all operations before it.
     pub(super) earlier_requests: u64,
@@ -299,6 +300,12 @@ impl Stage {
     }
 
     pub(super) fn start_operation(&mut self, lane: usize, step: &Step) -> usize {
+        // A call has the turn of its account from its read on, also if it then sends no update.
+        if matches!(step, Step::Patch(..) | Step::Update(..)) {
+            for other in self.current.iter().flatten() {
+                self.operations[*other].overtaken += 1;
+            }
+        }
         let operation = Operation {
             lane,
             step: step.clone(),

@@ -77,8 +77,8 @@ fn takes_turns(stage: &Stage, one: &Put, other: &Put) -> bool {
 }
 
 /// Returns from when on an account must have had the values that an update keeps. What a process that it takes turns
-/// with wrote before, and knows of, must not be undone, unless reads are behind: then every look is as old as the accounts that it shows.
-/// A look after a call that was cancelled shows its update, if that had arrived by then.
+/// with wrote before, and knows of, must not be undone, unless reads are behind: then every look is as old as the
+/// accounts that it shows. A look after a call that was cancelled shows its update, if that had arrived by then.
 fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     let is_known = |other: &Put| {
         // A call may repeat its own update without another look while the look is fresh.
