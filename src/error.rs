@@ -276,6 +276,8 @@ pub enum WaitReason {
     ServiceLimit,
     /// The pause before the next attempt.
     BackOff,
+    /// Others change the account of a row again and again.
+    Turn,
     /// The quota's [`Acquire`](crate::Acquire) has not granted the request yet. Nobody knows how long that takes.
     Acquire,
 }

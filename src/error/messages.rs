@@ -57,6 +57,7 @@ impl fmt::Display for WaitReason {
             Self::RetryAfter => formatter.write_str("Retry-After of the service"),
             Self::ServiceLimit => formatter.write_str("limit reported by the service"),
             Self::BackOff => formatter.write_str("pause before the next attempt"),
+            Self::Turn => formatter.write_str("other updates of the account"),
             Self::Acquire => formatter.write_str(ACQUIRE),
         }
     }

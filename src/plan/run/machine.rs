@@ -285,8 +285,10 @@ impl Machine {
             self.singly.push_front(update.row);
             return Next::Request;
         }
-        if let Some(((from, _), _)) = self.later.first_key_value() {
-            return Next::Wait((*from).max(self.policy.paused_until()), WaitReason::BackOff);
+        if let Some(((from, row), _)) = self.later.first_key_value() {
+            let is_overtaken = *from > self.policy.paused_until() && self.overtakings.contains_key(row);
+            let reason = if is_overtaken { WaitReason::Turn } else { WaitReason::BackOff };
+            return Next::Wait((*from).max(self.policy.paused_until()), reason);
         }
         if !self.ready.is_empty()
             && let Some(in_doubt) = self.in_doubt.take()

@@ -7,7 +7,9 @@ use super::{Machine, Next, Request, Settings, Update};
 use crate::account::{ContactAccount, Field, Presence};
 use crate::answer::Item;
 use crate::change::{Change, Value};
-use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
+use crate::error::{
+    ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected, WaitReason,
+};
 use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Record, Unplanned};
 use crate::plan::run::policy::Refusal;
 use crate::plan::run::proof::FEWEST;
@@ -382,6 +384,20 @@ fn one_update_is_in_flight_while_it_may_clear_a_member() {
     }
     next_update(&mut machine, at(0));
     next_update(&mut machine, at(0));
+}
+
+#[test]
+fn a_run_says_that_it_waits_for_other_updates_of_an_account() {
+    let mut machine = looked(1, SETTINGS);
+    for expected in [None, Some(WaitReason::Turn)] {
+        let update = next_update(&mut machine, at(0));
+        machine.overtaken(update.row, at(0));
+        match (machine.next(at(0)), expected) {
+            (Next::Request, None) => drop(look_at_account(&mut machine, account, at(0))),
+            (Next::Wait(_, reason), Some(expected)) => assert_eq!(reason, expected),
+            (next, _) => panic!("{next:?}"),
+        }
+    }
 }
 
 #[test]
