@@ -8,7 +8,8 @@ use std::io;
 use std::time::Duration;
 
 #[cfg(feature = "plan")]
-pub(crate) use self::messages::{internal_error, process_named};
+pub(crate) use self::messages::internal_error;
+pub(crate) use self::messages::process_named;
 use crate::account::FieldError;
 use crate::problem::Problem;
 

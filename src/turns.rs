@@ -174,6 +174,7 @@ impl AccountTurns {
             // A process that waits tries again within this time.
             tokio::time::sleep(LONGEST_PAUSE * 2).await;
         }
+        // Declared after the turn, so that it ends before another caller of this process can wait.
         let (mut pause, mut waiting) = (FIRST_PAUSE, None);
         while !turn.lock() {
             waiting = waiting.or_else(|| self.elsewhere.as_ref().and_then(|(other, place)| other.file.wait(*place)));
@@ -227,6 +228,13 @@ impl Turn {
             Attempt::Taken => return false,
         }
         true
+    }
+
+    /// Returns whether every other caller of this machine is kept out, as far as they can be.
+    #[cfg(feature = "plan")]
+    pub(crate) fn excludes_others(&self) -> bool {
+        let Some((other, _)) = &self.account.elsewhere else { return true };
+        self.locked.as_ref().is_some_and(|locked| other.file.has(locked))
     }
 
     /// Returns the account.

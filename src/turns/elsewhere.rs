@@ -2,8 +2,8 @@
 //! leaves a mark for each update.
 //!
 //! The lock is one of POSIX: it ends with its process, a forked child does not inherit it, and a process is never kept
-//! out by itself. [`Turns`](super::Turns) keep callers within a process apart. An account has a byte to lock far behind
-//! the end of the file, so the file needs no room for it. No problem with the file delays or stops a call: the process
+//! out by itself. [`Turns`](super::Turns) keep callers within a process apart. The bytes to lock are far behind the end of
+//! the file, so the file needs no room for them. No problem with the file delays or stops a call: the process
 //! then knows only its own turns.
 
 use std::fs::{self, File, Metadata};
@@ -34,8 +34,19 @@ const LONGEST_FILE: u64 = (MARKS + 1) * MARK_LENGTH;
 /// file offset is a signed number, and this leaves room for the marks.
 const PLACES: u64 = 1 << 61;
 
-/// How long a fault of the file keeps this process from trying it again.
+/// How long a client does not try the file again that was not usable, or for which the system lacked a resource.
 const REST: Duration = Duration::from_secs(60);
+const SHORT_REST: Duration = Duration::from_secs(1);
+
+/// The kinds of lock. Their type differs between systems.
+#[expect(clippy::cast_possible_truncation, reason = "0 to 3")]
+mod kind {
+    use libc::c_short;
+
+    pub(super) const READ: c_short = libc::F_RDLCK as c_short;
+    pub(super) const WRITE: c_short = libc::F_WRLCK as c_short;
+    pub(super) const NONE: c_short = libc::F_UNLCK as c_short;
+}
 
 /// The place of an account in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,22 +89,21 @@ impl Place {
 }
 
 /// Returns the lock of one byte.
-fn lock_of(byte: u64, kind: libc::c_int) -> libc::flock {
-    let kind = libc::c_short::try_from(kind).unwrap_or_default();
-    let start = libc::off_t::try_from(byte).unwrap_or(libc::off_t::MAX);
-    let whence = libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default();
-    libc::flock { l_type: kind, l_whence: whence, l_start: start, l_len: 1, l_pid: 0 }
+fn lock_of(byte: u64, kind: libc::c_short) -> libc::flock {
+    #[expect(clippy::cast_possible_truncation, reason = "0")]
+    let whence = libc::SEEK_SET as libc::c_short;
+    libc::flock { l_type: kind, l_whence: whence, l_start: byte.cast_signed(), l_len: 1, l_pid: 0 }
 }
 
 /// Returns another process that has locked a byte; 0 if it cannot be named.
 fn holder_of(file: &File, byte: u64) -> Option<u32> {
-    let mut found = lock_of(byte, libc::F_WRLCK);
+    let mut found = lock_of(byte, kind::WRITE);
     fcntl(file, FcntlArg::F_GETLK(&mut found)).ok()?;
-    (i32::from(found.l_type) != libc::F_UNLCK).then(|| u32::try_from(found.l_pid).unwrap_or_default())
+    (found.l_type != kind::NONE).then(|| u32::try_from(found.l_pid).unwrap_or_default())
 }
 
 fn unlock(file: &File, byte: u64) {
-    let _ = fcntl(file, FcntlArg::F_SETLK(&lock_of(byte, libc::F_UNLCK)));
+    let _ = fcntl(file, FcntlArg::F_SETLK(&lock_of(byte, kind::NONE)));
 }
 
 fn mark_at(file: &File, position: u64) -> io::Result<()> {
@@ -164,10 +174,11 @@ pub(super) struct Elsewhere {
 
 #[derive(Debug)]
 enum State {
-    /// Not opened yet, or a fault that may pass kept this process from it.
+    /// Not opened yet.
     Closed,
-    Open(Arc<Open>),
-    /// Not usable at this moment.
+    /// Open, at this path.
+    Open(Arc<Open>, PathBuf),
+    /// Not tried again before this moment.
     Unusable(Instant),
 }
 
@@ -175,7 +186,13 @@ enum State {
 /// descriptors of a file would give up all its locks.
 static FILES: PerProcess<Mutex<Vec<Known>>> = PerProcess::new();
 
-type Known = (FileId, Weak<Open>);
+#[derive(Debug)]
+struct Known {
+    id: FileId,
+    open: Weak<Open>,
+    /// Other descriptors of the same file, to close when the file is no longer in use.
+    spare: Vec<File>,
+}
 
 impl Elsewhere {
     /// Returns the file in the first usable folder. Opens nothing yet.
@@ -186,23 +203,22 @@ impl Elsewhere {
 
     /// Tries to lock an account.
     pub(super) fn try_lock(&self, place: Place) -> Attempt {
-        // The second attempt is for a file that was deleted or moved after it was opened.
+        // The second attempt is for a file that was deleted or moved just now.
         for _ in 0..2 {
             let open = self.open();
             let Some((open, file)) = open.as_ref().and_then(|open| Some((open, open.file()?))) else { break };
-            let locked = fcntl(file, FcntlArg::F_SETLK(&lock_of(place.turn(), libc::F_WRLCK)));
-            if !open.is_in_place() {
+            let locked = fcntl(file, FcntlArg::F_SETLK(&lock_of(place.turn(), kind::WRITE)));
+            if self.open().is_none_or(|now| !Arc::ptr_eq(&now, open)) {
                 if locked.is_ok() {
                     unlock(file, place.turn());
                 }
-                self.close();
                 continue;
             }
             match locked {
                 Ok(_) => return Attempt::Locked(Locked { open: Arc::clone(open), place }),
                 Err(Errno::EACCES | Errno::EAGAIN) => return Attempt::Taken,
                 Err(_) => {
-                    *lock(&self.state) = State::Unusable(Instant::now());
+                    *lock(&self.state) = State::Unusable(Instant::now() + REST);
                     break;
                 }
             }
@@ -210,10 +226,16 @@ impl Elsewhere {
         Attempt::Unknown
     }
 
+    /// Returns whether a lock is in the file that other processes use now.
+    #[cfg(feature = "plan")]
+    pub(super) fn has(&self, locked: &Locked) -> bool {
+        self.open().is_some_and(|open| Arc::ptr_eq(&open, &locked.open))
+    }
+
     /// Lets other processes know that this one waits for an account.
     pub(super) fn wait(&self, place: Place) -> Option<Waiting> {
         let open = self.open()?;
-        fcntl(open.file()?, FcntlArg::F_SETLK(&lock_of(place.waiting(), libc::F_RDLCK))).ok()?;
+        fcntl(open.file()?, FcntlArg::F_SETLK(&lock_of(place.waiting(), kind::READ))).ok()?;
         Some(Waiting { open, place })
     }
 
@@ -238,26 +260,29 @@ impl Elsewhere {
         holder_of(self.open()?.file()?, place.turn())
     }
 
+    /// Returns the file that other processes use now.
     fn open(&self) -> Option<Arc<Open>> {
         let mut state = lock(&self.state);
         match &*state {
-            State::Open(open) => return Some(Arc::clone(open)),
-            State::Unusable(since) if since.elapsed() < REST => return None,
-            State::Closed | State::Unusable(_) => {}
+            State::Open(open, path) if open.is_at(path) => return Some(Arc::clone(open)),
+            State::Unusable(until) if Instant::now() < *until => return None,
+            State::Closed | State::Open(..) | State::Unusable(_) => {}
         }
         match Open::in_first(&self.folders) {
-            Ok(open) => {
-                *state = State::Open(Arc::clone(&open));
+            Ok((open, path)) => {
+                *state = State::Open(Arc::clone(&open), path);
                 Some(open)
             }
             Err(unusable) => {
-                *state = if unusable.is_passing { State::Closed } else { State::Unusable(Instant::now()) };
+                let rest = if unusable.is_passing { SHORT_REST } else { REST };
+                *state = State::Unusable(Instant::now() + rest);
                 None
             }
         }
     }
 
     /// Closes the file until it is needed again. A turn that is taken, and other clients, keep it open.
+    #[cfg(any(feature = "python", test))]
     pub(super) fn close(&self) {
         // In a forked child, a copied lock may be held, so this does not wait for it.
         if let Ok(mut state) = self.state.try_lock() {
@@ -271,7 +296,6 @@ impl Elsewhere {
 struct Open {
     /// Taken out only by `drop`.
     file: Option<File>,
-    path: PathBuf,
     id: FileId,
     process: u32,
 }
@@ -284,11 +308,12 @@ fn id_of(found: &Metadata) -> FileId {
 }
 
 impl Open {
-    fn in_first(folders: &[PathBuf]) -> Result<Arc<Self>, Unusable> {
+    fn in_first(folders: &[PathBuf]) -> Result<(Arc<Self>, PathBuf), Unusable> {
         let mut unusable = Unusable::new("there is no directory for its file");
         for folder in folders {
-            match Self::within(&folder.join(FOLDER)) {
-                Ok(open) => return Ok(open),
+            let path = folder.join(FOLDER).join(NAME);
+            match Self::at(&path) {
+                Ok(open) => return Ok((open, path)),
                 Err(error) if error.is_passing => return Err(error),
                 Err(error) => unusable = error,
             }
@@ -296,58 +321,70 @@ impl Open {
         Err(unusable)
     }
 
-    fn within(folder: &Path) -> Result<Arc<Self>, Unusable> {
-        shared_folder::prepare(folder)?;
-        let path = folder.join(NAME);
+    fn at(path: &Path) -> Result<Arc<Self>, Unusable> {
+        path.parent().map_or(Ok(()), shared_folder::prepare)?;
+        // Declared before the lock on the list, because dropping the last reference takes that lock, too.
+        let mut found;
         let mut files = lock(FILES.get_or_init(Mutex::default));
-        files.retain(|(_, file)| file.strong_count() > 0);
-        // Upgrades no other file: its last reference must not be dropped here.
-        let open = |id: FileId| files.iter().filter(|(known, _)| *known == id).find_map(|(_, file)| file.upgrade());
-        if let Some(open) = fs::symlink_metadata(&path).ok().and_then(|found| open(id_of(&found))) {
+        let known =
+            |files: &[Known], id| files.iter().find(|known| known.id == id).and_then(|known| known.open.upgrade());
+        found = fs::symlink_metadata(path).ok().and_then(|at| known(&files, id_of(&at)));
+        if let Some(open) = found.take_if(|open| open.file().is_some()) {
             return Ok(open);
         }
-        let opened = shared_folder::open_or_create(&path, || ());
-        let file = opened.map_err(|error| shared_folder::refused(&path, &error))?;
-        let found = file.metadata().map_err(|error| shared_folder::refused(&path, &error))?;
-        if let Some(open) = open(id_of(&found)) {
-            // It was moved to this path just now.
-            forget(file);
-            return Ok(open);
+        let opened = shared_folder::open_or_create(path, || ());
+        let file = opened.map_err(|error| shared_folder::refused(path, &error))?;
+        let metadata = file.metadata().map_err(|error| shared_folder::refused(path, &error))?;
+        let id = id_of(&metadata);
+        if let Some(known) = files.iter_mut().find(|known| known.id == id)
+            && let Some(open) = known.open.upgrade()
+        {
+            if open.file().is_some() {
+                // It was moved to this path just now.
+                known.spare.push(file);
+                return Ok(open);
+            }
+            found = Some(open);
         }
-        shared_folder::check_file(&file, LONGEST_FILE).map_err(|reason| shared_folder::because(&path, reason))?;
-        if found.len() == 0 {
+        shared_folder::check_file(&file, LONGEST_FILE).map_err(|reason| shared_folder::because(path, reason))?;
+        if metadata.len() == 0 {
             // Later, the disk may have no room for it. A lock needs none.
             let _ = mark_at(&file, 0);
         }
-        let open = Arc::new(Self { file: Some(file), path, id: id_of(&found), process: process::id() });
-        files.push((open.id, Arc::downgrade(&open)));
+        let open = Arc::new(Self { file: Some(file), id, process: process::id() });
+        match files.iter_mut().find(|known| known.id == id) {
+            Some(known) => known.open = Arc::downgrade(&open),
+            None => files.push(Known { id, open: Arc::downgrade(&open), spare: Vec::new() }),
+        }
+        drop((files, found));
         Ok(open)
     }
 
-    /// Returns the file, unless the descriptor is that of another one: a program may have closed all descriptors, as a
-    /// daemon does, and opened other files since.
+    /// Returns the file, unless its descriptor is that of another one: a program may have closed all descriptors, as a
+    /// daemon does, and opened other files since. A forked child has a copy of what its parent had, but not its locks.
     fn file(&self) -> Option<&File> {
-        self.file.as_ref().filter(|file| file.metadata().is_ok_and(|found| id_of(&found) == self.id))
+        let is_this = |file: &&File| file.metadata().is_ok_and(|found| id_of(&found) == self.id);
+        self.file.as_ref().filter(|_| process::id() == self.process).filter(is_this)
     }
 
-    /// Returns whether other processes find this file, too.
-    fn is_in_place(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|found| id_of(&found) == self.id)
+    /// Returns whether a path leads to this file, and the descriptor is its own.
+    fn is_at(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|found| id_of(&found) == self.id) && self.file().is_some()
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // In a forked child, closing the file of its parent would give up the locks of the child.
-        if process::id() != self.process || self.file().is_none() {
+        if self.file().is_none() {
             return forget(self.file.take());
         }
-        let files = lock(FILES.get_or_init(Mutex::default));
-        // Another thread has opened it again since its last reference is gone.
-        if files.iter().any(|(id, file)| *id == self.id && file.strong_count() > 0) {
-            forget(self.file.take());
+        let mut files = lock(FILES.get_or_init(Mutex::default));
+        let Some(place) = files.iter().position(|known| known.id == self.id) else { return };
+        match files.get_mut(place) {
+            // Another thread has opened it again since its last reference is gone.
+            Some(known) if known.open.strong_count() > 0 => known.spare.extend(self.file.take()),
+            _ => drop((self.file.take(), files.swap_remove(place))),
         }
-        drop((self.file.take(), files));
     }
 }
 
@@ -376,11 +413,11 @@ mod tests {
             Self(OpenOptions::new().read(true).write(true).open(path).unwrap())
         }
 
-        fn lock(&self, place: Place, kind: libc::c_int) -> bool {
+        fn lock(&self, place: Place, kind: libc::c_short) -> bool {
             self.lock_byte(place.turn(), kind)
         }
 
-        fn lock_byte(&self, byte: u64, kind: libc::c_int) -> bool {
+        fn lock_byte(&self, byte: u64, kind: libc::c_short) -> bool {
             fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock_of(byte, kind))).is_ok()
         }
     }
@@ -391,17 +428,17 @@ mod tests {
         let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
         let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
         let other = OtherProcess::of(&folder);
-        assert!(!other.lock(PLACE, libc::F_WRLCK));
-        assert!(other.lock(Place::of(7, 4712), libc::F_WRLCK), "another account");
-        assert!(other.lock(Place::of(8, 4712), libc::F_WRLCK), "another service");
+        assert!(!other.lock(PLACE, kind::WRITE));
+        assert!(other.lock(Place::of(7, 4712), kind::WRITE), "another account");
+        assert!(other.lock(Place::of(8, 4712), kind::WRITE), "another service");
         locked.end();
         let before = elsewhere.marks(PLACE);
         assert!(before.is_some());
-        assert!(other.lock(PLACE, libc::F_WRLCK));
+        assert!(other.lock(PLACE, kind::WRITE));
         assert!(elsewhere.marks(PLACE).is_none(), "an update may be under way");
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Taken));
         assert!(elsewhere.holder(PLACE).is_some());
-        assert!(other.lock(PLACE, libc::F_UNLCK));
+        assert!(other.lock(PLACE, kind::NONE));
         assert!(elsewhere.holder(PLACE).is_none());
         assert_eq!(elsewhere.marks(PLACE), before);
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
@@ -428,10 +465,10 @@ mod tests {
         let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
         locked.end();
         let other = OtherProcess::of(&folder);
-        assert!(other.lock(PLACE, libc::F_WRLCK));
+        assert!(other.lock(PLACE, kind::WRITE));
         remove_file(folder.path().join("state").join(FOLDER).join(NAME)).unwrap();
         let Attempt::Locked(_locked) = elsewhere.try_lock(PLACE) else { panic!("it is made again") };
-        assert!(!OtherProcess::of(&folder).lock(PLACE, libc::F_WRLCK));
+        assert!(!OtherProcess::of(&folder).lock(PLACE, kind::WRITE));
     }
 
     #[test]
@@ -446,11 +483,41 @@ mod tests {
             assert!(matches!(client.try_lock(Place::of(7, 1)), Attempt::Locked(_)), "{path}");
             client.close();
             drop(client);
-            assert!(!other.lock(PLACE, libc::F_WRLCK), "{path}");
+            assert!(!other.lock(PLACE, kind::WRITE), "{path}");
         }
         elsewhere.close();
         assert!(matches!(elsewhere.try_lock(Place::of(7, 1)), Attempt::Locked(_)));
-        assert!(!other.lock(PLACE, libc::F_WRLCK), "a turn that is taken keeps the file open");
+        assert!(!other.lock(PLACE, kind::WRITE), "a turn that is taken keeps the file open");
+    }
+
+    #[test]
+    fn threads_that_open_and_close_the_file_leave_no_descriptor_and_lose_no_lock() {
+        let folder = TempDir::new().unwrap();
+        let folders = folders(&folder);
+        Elsewhere::of(&folders).unwrap().try_lock(PLACE);
+        let path = folder.path().join("state").join(FOLDER).join(NAME);
+        let descriptors = || {
+            let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+            open.filter(|entry| fs::read_link(entry.path()).is_ok_and(|at| at == path)).count()
+        };
+        // Closing one of them would end the locks of this process.
+        let others: Vec<OtherProcess> = (0..4).map(|_| OtherProcess::of(&folder)).collect();
+        std::thread::scope(|scope| {
+            for (thread, other) in (0..).zip(&others) {
+                let folders = &folders;
+                scope.spawn(move || {
+                    for _ in 0..500 {
+                        let client = Elsewhere::of(folders).unwrap();
+                        let place = Place::of(7, thread);
+                        let Attempt::Locked(locked) = client.try_lock(place) else { panic!("it is free") };
+                        assert!(!other.lock(place, kind::WRITE));
+                        locked.end();
+                    }
+                });
+            }
+        });
+        drop(others);
+        assert_eq!(descriptors(), 0);
     }
 
     #[test]
@@ -460,9 +527,9 @@ mod tests {
         let waiting = elsewhere.wait(PLACE).unwrap();
         assert!(!elsewhere.is_awaited(PLACE), "it does not wait for itself");
         let other = OtherProcess::of(&folder);
-        assert!(!other.lock_byte(PLACE.waiting(), libc::F_WRLCK), "others see that it waits");
+        assert!(!other.lock_byte(PLACE.waiting(), kind::WRITE), "others see that it waits");
         drop(waiting);
-        assert!(other.lock_byte(PLACE.waiting(), libc::F_WRLCK));
+        assert!(other.lock_byte(PLACE.waiting(), kind::WRITE));
         assert!(elsewhere.is_awaited(PLACE) && !elsewhere.is_awaited(Place::of(7, 1)));
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)), "the turn itself is free");
     }
@@ -480,7 +547,7 @@ mod tests {
                 _ => rename(&path, path.with_extension("renamed")).unwrap(),
             }
             locked.end();
-            assert!(other.lock(PLACE, libc::F_WRLCK), "{change}");
+            assert!(other.lock(PLACE, kind::WRITE), "{change}");
         }
     }
 
@@ -496,7 +563,7 @@ mod tests {
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Unknown));
         remove_file(&second).unwrap();
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Unknown), "not at each call");
-        *lock(&elsewhere.state) = State::Unusable(Instant::now().checked_sub(REST).unwrap());
+        *lock(&elsewhere.state) = State::Unusable(Instant::now());
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
     }
 

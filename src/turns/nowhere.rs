@@ -57,6 +57,11 @@ impl Elsewhere {
         match *self {}
     }
 
+    #[cfg(feature = "plan")]
+    pub(super) fn has(&self, locked: &Locked) -> bool {
+        match *locked {}
+    }
+
     pub(super) fn wait(&self, _place: Place) -> Option<Waiting> {
         match *self {}
     }

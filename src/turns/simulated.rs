@@ -82,6 +82,10 @@ impl Elsewhere {
         }
     }
 
+    pub(super) fn has(&self, locked: &Locked) -> bool {
+        seed::holder_of_account(locked.place.0) == Some(self.process)
+    }
+
     pub(super) fn marks(&self, place: Place) -> Option<Marks> {
         self.holder(place).is_none().then(|| seed::mark_of_account(place.0))
     }

@@ -103,7 +103,7 @@ pub async fn apply(
         most_in_flight: 2 * settings.concurrency,
         tasks: JoinSet::new(),
         turns: HashMap::new(),
-        held: HashMap::new(),
+        kept: HashMap::new(),
         failed: None,
     };
     driver.run_to_end().await
@@ -152,7 +152,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 /// The longest time to keep the turn of an account that is read again. Other processes wait for it.
-const LONGEST_HELD: Duration = Duration::from_secs(10);
+const LONGEST_KEPT: Duration = Duration::from_secs(10);
 
 /// The longest time from the decision to send an update to its request. Its row is marked in the file meanwhile.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
@@ -160,8 +160,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// The turns of a row's account, and its updates at the look.
 type Seen = (AccountTurns, Writes);
 
-/// The turn of an account that is read again, until this moment. So no one overtakes its row once more.
-type Held = (Turn, Instant);
+/// The turn of an account that is read again, and until when the run keeps it.
+type Kept = (Turn, Instant);
 
 struct Driver {
     client: Client,
@@ -175,7 +175,7 @@ struct Driver {
     most_in_flight: usize,
     tasks: JoinSet<Back>,
     turns: HashMap<u64, Seen>,
-    held: HashMap<u64, Held>,
+    kept: HashMap<u64, Kept>,
     failed: Option<FileError>,
 }
 
@@ -184,12 +184,14 @@ impl Driver {
         loop {
             if self.control.is_stopping() || self.failed.is_some() {
                 self.machine.wind_down();
-                self.held.clear();
+                self.kept.clear();
             }
             let now = Instant::now();
-            self.held.retain(|_, (_, until)| *until > now);
-            let held_until = self.held.values().map(|(_, until)| *until).min();
-            let end_of_turn = async { sleep_until(held_until.unwrap_or(now)).await };
+            for (row, _) in self.kept.extract_if(|_, (_, until)| *until <= now) {
+                self.machine.gave_up_turn(row);
+            }
+            let kept_until = self.kept.values().map(|(_, until)| *until).min();
+            let end_of_turn = sleep_until(kept_until.unwrap_or(now));
             self.control.state().requests_left = self.machine.requests_left();
             self.notice_sleep();
             let next = self.machine.next(self.started.elapsed());
@@ -199,7 +201,7 @@ impl Driver {
                 Next::Request if has_room => tokio::select! {
                     biased;
                     Some(back) = self.tasks.join_next() => Some(back),
-                    () = end_of_turn, if held_until.is_some() => continue,
+                    () = end_of_turn, if kept_until.is_some() => continue,
                     slot = admit(&self.client, &self.control) => {
                         match slot {
                             Ok(Some(slot)) => self.start(slot),
@@ -212,10 +214,14 @@ impl Driver {
                 Next::Wait(until, reason) => tokio::select! {
                     biased;
                     Some(back) = self.tasks.join_next() => Some(back),
-                    () = end_of_turn, if held_until.is_some() => continue,
+                    () = end_of_turn, if kept_until.is_some() => continue,
                     () = self.control.wait(self.started + until, reason) => continue,
                 },
-                Next::Request | Next::Idle => self.tasks.join_next().await,
+                Next::Request | Next::Idle => tokio::select! {
+                    biased;
+                    back = self.tasks.join_next() => back,
+                    () = end_of_turn, if kept_until.is_some() => continue,
+                },
                 Next::Done => {
                     let records = self.machine.last_records();
                     self.record(records);
@@ -304,10 +310,10 @@ impl Driver {
     fn update(&mut self, slot: Slot, update: Box<Update>) {
         let (client, run) = (self.client.clone(), self.run.clone());
         let seen = self.turns.remove(&update.row.row);
-        let held = self.held.remove(&update.row.row).map(|(turn, _)| turn);
+        let kept = self.kept.remove(&update.row.row).map(|(turn, _)| turn);
         let decided = self.awake_since;
         self.tasks.spawn(async move {
-            let outcome = send(&client, &run, slot, &update, seen, held, decided).await;
+            let outcome = send(&client, &run, slot, &update, seen, kept, decided).await;
             Back::Update { update, outcome }
         });
     }
@@ -344,10 +350,13 @@ impl Driver {
                     self.machine.wrote(*update, answer.map(|account| *account).map_err(Refusal::from), now)
                 }
                 Outcome::HeldBack => self.machine.held_back(&update),
-                Outcome::Overtaken(turn) => {
-                    let held = turn.map(|turn| (update.row.row, (turn, Instant::now() + LONGEST_HELD)));
-                    self.held.extend(held);
+                Outcome::Overtaken(None) => {
                     self.machine.overtaken(update.row, now);
+                    Vec::new()
+                }
+                Outcome::Overtaken(Some(turn)) => {
+                    self.kept.insert(update.row.row, (turn, Instant::now() + LONGEST_KEPT));
+                    self.machine.overtaken_in_turn(update.row);
                     Vec::new()
                 }
                 Outcome::Blocked(process) => self.machine.blocked(update.row, process, now),
@@ -379,7 +388,8 @@ impl Driver {
         for mut record in records {
             let status = if let Record::Finish { row, finished } = &mut record {
                 self.turns.remove(row);
-                self.held.remove(row);
+                self.kept.remove(row);
+                self.machine.gave_up_turn(*row);
                 finished.at_ms = Some(now_ms());
                 // `failures` shows the row of a revert that left a field with another value.
                 finished.stored_otherwise |= !finished.left.is_empty();
@@ -404,20 +414,22 @@ async fn send(
     slot: Slot,
     update: &Update,
     seen: Option<Seen>,
-    held: Option<Turn>,
+    kept: Option<Turn>,
     decided: Moment,
 ) -> Outcome {
-    let Some((turns, writes)) = seen else { return Outcome::Overtaken(held) };
-    let turn = match held {
-        Some(turn) => Ok(turn),
-        None => timeout(LONGEST_TURN, turns.take()).await,
+    let Some((turns, writes)) = seen else { return Outcome::Overtaken(None) };
+    // The look came after the run had this turn, so nothing can have overtaken it.
+    let turn = if let Some(turn) = kept.filter(Turn::excludes_others) {
+        turn
+    } else {
+        let Ok(turn) = timeout(LONGEST_TURN, turns.take()).await else {
+            return turns.other_process().map_or(Outcome::Overtaken(None), Outcome::Blocked);
+        };
+        if turns.is_updated_since(&writes) || decided.elapsed() > LONGEST_WAIT {
+            return Outcome::Overtaken(Some(turn).filter(Turn::excludes_others));
+        }
+        turn
     };
-    let Ok(turn) = turn else {
-        return turns.other_process().map_or(Outcome::Overtaken(None), Outcome::Blocked);
-    };
-    if turns.is_updated_since(&writes) || decided.elapsed() > LONGEST_WAIT {
-        return Outcome::Overtaken(Some(turn));
-    }
     let sent = Record::Sent { row: update.row.row, attempt: update.attempt.clone(), at_ms: sent_now() };
     if let Err(error) = run.store(sent).await {
         return Outcome::NotMarked(error);

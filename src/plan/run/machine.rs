@@ -134,6 +134,8 @@ pub(super) struct Machine {
     lost: Option<AtRisk>,
     attempts: HashMap<u64, u32>,
     overtakings: HashMap<u64, u32>,
+    /// Rows whose turn the run keeps while it reads them again: other processes wait for it.
+    kept: HashSet<u64>,
     /// The values at planning of rows that were marked as sent and were not, until their accounts are read again.
     reopened: HashMap<u64, Vec<(Field, Value)>>,
     looking: usize,
@@ -180,6 +182,7 @@ impl Machine {
             lost: None,
             attempts: HashMap::new(),
             overtakings: HashMap::new(),
+            kept: HashSet::new(),
             reopened: HashMap::new(),
             looking: 0,
             looked_at: None,
@@ -318,7 +321,7 @@ impl Machine {
         let wants_more = !self.to_prove.is_empty()
             || self.ready.len() < self.settings.concurrency
             || (self.next_to_write().is_none() && !self.singly.is_empty())
-            || self.singly.front().is_some_and(|row| self.is_awaited(*row))
+            || self.singly.front().is_some_and(|row| self.is_urgent(*row))
             || (self.writing == 0 && self.is_awaited_in(&self.todo));
         self.looking == 0 && self.has_look() && wants_more
     }
@@ -345,7 +348,9 @@ impl Machine {
     /// pages may hide members, the first whose account was read with `GET`.
     fn next_to_write(&self) -> Option<usize> {
         let mut updates = self.ready.iter();
-        if let Some(place) = updates.clone().position(|update| self.is_awaited(update.row)) {
+        let first = |is_first: &dyn Fn(&Update) -> bool| self.ready.iter().position(is_first);
+        let awaited = first(&|update| self.is_awaited(update.row));
+        if let Some(place) = awaited.or_else(|| first(&|update| self.kept.contains(&update.row.row))) {
             return Some(place);
         }
         if self.are_pages_doubtful() {
@@ -375,6 +380,11 @@ impl Machine {
     /// Returns whether others wait for a row.
     fn is_awaited(&self, row: OpenRow) -> bool {
         self.is_in_doubt(row) || (!self.is_proven && self.unproven == Some(row.row))
+    }
+
+    /// Returns whether others wait for a row, in this run or in other processes.
+    fn is_urgent(&self, row: OpenRow) -> bool {
+        self.is_awaited(row) || self.kept.contains(&row.row)
     }
 
     /// Returns what a later run need not find out again.
@@ -415,6 +425,7 @@ impl Machine {
             return None;
         }
         let mut update = self.ready.remove(self.next_to_write()?)?;
+        self.kept.remove(&update.row.row);
         self.is_trying = self.may_clear_a_member(&update);
         if self.is_trying {
             let members = self.members.at_risk(&update.account);
@@ -452,7 +463,7 @@ impl Machine {
 
     /// Schedules a row for a look with `GET`. A row that others wait for comes first.
     fn read_singly(&mut self, row: OpenRow) {
-        if self.is_awaited(row) { self.singly.push_front(row) } else { self.singly.push_back(row) }
+        if self.is_urgent(row) { self.singly.push_front(row) } else { self.singly.push_back(row) }
     }
 
     /// Schedules a row for another look: in the order of its position, or with `GET` if pages are useless.

@@ -127,12 +127,28 @@ impl Machine {
     /// An update was not sent, because this machine changed its account after the look, or because its turn came too
     /// late. If that happens to a row repeatedly, it is read again after pauses, so that it does not use up the quota.
     pub(in crate::plan::run) fn overtaken(&mut self, row: OpenRow, now: Duration) {
-        self.is_trying = false;
-        self.writing = self.writing.saturating_sub(1);
-        self.requests_left += 2;
+        self.not_begun();
         let overtakings = self.overtakings.entry(row.row).or_default();
         *overtakings += 1;
         self.later.insert((now + pause_of(*overtakings), row.row), row);
+    }
+
+    /// An update was not sent for the same reason, and the run keeps the turn: no one overtakes the row once more.
+    pub(in crate::plan::run) fn overtaken_in_turn(&mut self, row: OpenRow) {
+        self.not_begun();
+        self.kept.insert(row.row);
+        self.read_singly(row);
+    }
+
+    /// The run no longer keeps the turn of a row.
+    pub(in crate::plan::run) fn gave_up_turn(&mut self, row: u64) {
+        self.kept.remove(&row);
+    }
+
+    fn not_begun(&mut self) {
+        self.is_trying = false;
+        self.writing = self.writing.saturating_sub(1);
+        self.requests_left += 2;
     }
 
     /// An update was not sent, because another process did not end its turn. It may be suspended, so the row is given

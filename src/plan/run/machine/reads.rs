@@ -137,7 +137,7 @@ impl Machine {
         }
         self.requests_left += rows.len().saturating_sub(in_estimate) as u64;
         // A row that others wait for stays first: if a proof fails, nothing else makes the run read it.
-        let awaited = self.singly.iter().take_while(|row| self.is_awaited(**row)).count();
+        let awaited = self.singly.iter().take_while(|row| self.is_urgent(**row)).count();
         for row in rows {
             self.to_prove.insert(row.row);
             self.singly.insert(awaited, row);

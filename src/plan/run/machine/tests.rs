@@ -1326,6 +1326,26 @@ fn an_account_that_this_machine_changed_since_the_look_is_looked_at_again() {
 }
 
 #[test]
+fn a_row_whose_turn_the_run_keeps_is_read_and_written_before_all_others() {
+    let mut machine = Machine::new(rows(9), Some(ItemsProof::Incomplete), SETTINGS);
+    let update = next_update_among_looks(&mut machine);
+    let row = update.row.row;
+    let update = match update.row.row {
+        0 => update,
+        _ => panic!("the first row comes first"),
+    };
+    for _ in 0..20 {
+        machine.overtaken_in_turn(update.row);
+        assert_eq!(machine.next(at(0)), Next::Request, "without a pause, however often");
+        let Some(Request::Account { row: read }) = machine.start(at(0)) else { panic!("the row is read at once") };
+        assert_eq!(read.row, row);
+        machine.looked_at_account(read, bergen(), Ok(account(1)), at(0));
+        let Some(Request::Update(next)) = machine.start(at(0)) else { panic!("the row is written at once") };
+        assert_eq!(next.row.row, row);
+    }
+}
+
+#[test]
 fn a_row_whose_account_a_suspended_process_holds_is_given_up_after_minutes() {
     let (mut machine, mut now, mut tries) = (looked(1, SETTINGS), at(0), 0);
     let records = loop {
