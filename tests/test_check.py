@@ -481,6 +481,20 @@ def test_an_update_that_the_account_does_not_show_may_come_late_and_is_told() ->
     assert differing(report) == {"update", "stored_text", "restored"}, str(report)
 
 
+@pytest.mark.parametrize("text", ['Written by replyio check; delete this. a & b  d "e"  f ', "", None])
+def test_what_a_read_shows_decides_how_the_service_stored_the_text(text: str | None) -> None:
+    with Sandbox([PLAIN]) as sandbox:
+        shown = {"id": 9000001, "name": "Plain", "ownerUserId": 42, "description": text}
+        shown |= {"stage": {"id": 3, "name": "Lead", "colorId": 1}}
+        for request in range(LISTED + 3, LISTED + 6):
+            sandbox.add_fault(Fault(request=request, status=200, body=shown))
+        report = written(sandbox)
+    stored = said(report, "stored_text")
+    assert "as it was sent" not in stored
+    assert ("in another form" if text else "does not show the text") in stored
+    assert "stored_text" in differing(report)
+
+
 @pytest.mark.parametrize("is_answered", [True, False])
 def test_a_text_that_the_service_wraps_is_taken_back_and_told(is_answered: bool) -> None:
     with Sandbox([PLAIN]) as sandbox:

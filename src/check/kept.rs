@@ -44,16 +44,14 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
     let mut found = |topic, found, follows: &str, verdict: Verdict| {
         findings.push(Finding { topic, found, follows: follows.to_owned(), verdict });
     };
-    // What GET shows counts; the answer to an update may only repeat what was sent.
-    let shown = Some(now).filter(|now| restoring::is_text_of_check(now.account.value(restoring::FIELD)));
-    let stored =
-        shown.or(answer).map_or(StoredText::NotAtAll, |seen| StoredText::of(seen.account.value(restoring::FIELD)));
     found(
         "update",
         "The service answered the update with 200 and the account.".to_owned(),
         "Updates work.",
         AsExpected,
     );
+    // The answer to an update may only repeat what was sent.
+    let stored = StoredText::of(now.account.value(restoring::FIELD));
     let (what, follows) = match stored {
         StoredText::AsSent => {
             ("The service stored the text as it was sent.", "patch_contact_account() stores exactly what it sends.")
@@ -66,11 +64,13 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
             not name. Do not update accounts whose values contain & < > or quotes. Report this.",
         ),
         StoredText::NotAtAll => (
-            "The service answered 200, but neither its answer nor a read of the account shows the text.",
+            "The service answered 200, but a later read of the account does not show the text.",
             "An update may have no effect even when the service answers 200, or take effect later. \
-            patch_contact_account() warns in that case.",
+            patch_contact_account() warns if the answer does not show the change.",
         ),
-        StoredText::Otherwise => ("The service stored the text in another form.", OTHERWISE),
+        StoredText::Otherwise => {
+            ("The service stored the text in another form, unless someone else changed it during the check.", OTHERWISE)
+        }
     };
     found("stored_text", what.to_owned(), follows, (stored != StoredText::AsSent).into());
     if answer.is_some_and(|answer| is_shown(before, answer)) && !is_shown(before, now) {
@@ -135,5 +135,5 @@ fn is_shown(before: &Moment, now: &Moment) -> bool {
     restoring::differing(&before.account, &now.account).contains(&restoring::FIELD)
 }
 
-const OTHERWISE: &str = "The service may store a value that differs from the one sent. patch_contact_account() warns \
-    in that case, and a plan counts the row as stored differently.";
+const OTHERWISE: &str = "The service may store a value that differs from the one sent. If the answer to an update \
+    shows that, patch_contact_account() warns, and a plan counts the row as stored differently.";
