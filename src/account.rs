@@ -8,6 +8,7 @@ mod size;
 mod table;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 pub use self::read_only::{ContactAccountStage, DateTime};
 pub use self::size::CompanySize;
@@ -123,6 +124,19 @@ impl Member {
     pub fn is_needed(&self) -> bool {
         self.writable || self.wire == "id"
     }
+}
+
+/// Returns the first member whose name is that of a field in another letter case or with other separators, such as
+/// `linkedinUrl` or `linked_in_url`, if the account lacks the field itself. An update would clear the value.
+pub(crate) fn respelled(members: &Map<String, Value>, has: impl Fn(Field) -> bool) -> Option<(&str, Field)> {
+    members.keys().find_map(|name| {
+        let field = Field::ALL.iter().copied().find(|field| letters(name).eq(letters(field.wire())))?;
+        (!has(field)).then_some((name.as_str(), field))
+    })
+}
+
+fn letters(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().filter(|byte| !matches!(byte, b'_' | b'-')).map(|byte| byte.to_ascii_lowercase())
 }
 
 /// A set of fields.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::account::{ContactAccount, FieldSet, Kind, MEMBERS};
+use crate::account::{ContactAccount, FieldSet, Kind, MEMBERS, respelled};
 use crate::error::{ApiFailure, ErrorKind, Failure, REDIRECT, Unexpected};
 use crate::problem::Problem;
 use crate::rate_limit::ServiceWindow;
@@ -124,19 +124,42 @@ impl Item {
         }
         match serde_json::from_str(raw.get()) {
             Ok(account) => Self::Account(account),
-            Err(_) => Self::Unreadable {
+            Err(refusal) => Self::Unreadable {
                 id: object::<Identified>(raw.get()).map(|item| item.id),
                 reason: match serde_json::from_str(raw.get()) {
-                    Ok(value) => account_mismatch(&value, "the item").unwrap_or_else(|| REPEATED.to_owned()),
-                    Err(_) => "a number in it is too large".to_owned(),
+                    Ok(value) => account_mismatch(&value, "the item").unwrap_or_else(|| repeated(&refusal)),
+                    Err(error) => limit(&error).unwrap_or("it is not valid JSON").to_owned(),
                 },
             },
         }
     }
 }
 
-/// The problem of an answer whose members all have the right types.
-const REPEATED: &str = "a member occurs twice";
+/// Describes why serde refuses an object whose members all have the right types.
+fn repeated(refusal: &serde_json::Error) -> String {
+    let text = refusal.to_string();
+    let named = MEMBERS.iter().find(|member| text.starts_with(&format!("duplicate field `{}`", member.wire)));
+    named.map_or_else(|| "a member occurs twice".to_owned(), |member| format!("/{} occurs twice", member.wire))
+}
+
+/// Names what serde refuses in a text that may follow the grammar of JSON. serde has no other access to the cause than
+/// its message, which contains no value.
+fn limit(error: &serde_json::Error) -> Option<&'static str> {
+    let text = error.to_string();
+    let limits = [
+        ("number out of range", "a number in it is too large"),
+        ("recursion limit exceeded", "it is nested too deep"),
+        ("lone leading surrogate", HALF),
+        ("unexpected end of hex escape", HALF),
+        ("invalid unicode code point", "a text in it is not valid UTF-8"),
+    ];
+    limits.into_iter().find(|(beginning, _)| text.starts_with(beginning)).map(|(_, what)| what)
+}
+
+const HALF: &str = "a text in it has half of a surrogate pair";
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// The most bytes of the name of a member to show. The longest name of a field is half as long.
+const LONGEST_NAME: usize = 30;
 
 impl Answer {
     /// Returns the answer if its status is 200, and a failure otherwise.
@@ -154,8 +177,8 @@ impl Answer {
             };
             return Err(self.unexpected(reason));
         }
-        let problem = Problem::whole(&self.body);
-        let is_page = self.body.trim_ascii_start().starts_with(b"<");
+        let problem = Problem::whole(self.json());
+        let is_page = self.json().trim_ascii_start().starts_with(b"<");
         Err(Failure::Api(Box::new(ApiFailure {
             status: self.status,
             problem,
@@ -195,25 +218,38 @@ impl Answer {
         Ok(Page { items: items.into_iter().map(Item::read).collect(), has_more })
     }
 
+    /// Returns the body without a byte order mark, which some servers and proxies write before JSON.
+    pub(crate) fn json(&self) -> &[u8] {
+        self.body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.body)
+    }
+
     fn read_at_once<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         // Checking the whole text once takes a third of the time of checking every string in it.
-        object(std::str::from_utf8(&self.body).ok()?)
+        object(std::str::from_utf8(self.json()).ok()?)
     }
 
     fn read<'a, T: Deserialize<'a>>(&'a self, mismatch: impl Fn(&Value) -> Option<String>) -> Result<T, Failure> {
         if let Some(value) = self.read_at_once() {
             return Ok(value);
         }
-        let reason = match serde_json::from_slice::<Value>(&self.body) {
-            _ if self.body.is_empty() => "the body is empty".to_owned(),
-            Ok(value) => mismatch(&value).unwrap_or_else(|| REPEATED.to_owned()),
-            Err(error) => format!("the body is not valid JSON (line {}, column {})", error.line(), error.column()),
+        let json = self.json();
+        let reason = match serde_json::from_slice::<Value>(json) {
+            _ if json.is_empty() => "the body is empty".to_owned(),
+            Ok(value) => mismatch(&value)
+                .or_else(|| serde_json::from_slice::<T>(json).err().as_ref().map(repeated))
+                .unwrap_or_else(|| "the body must be an object".to_owned()),
+            Err(error) => {
+                let place = format!("line {}, column {}", error.line(), error.column());
+                let cause = limit(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                format!("the body is not valid JSON ({place}){cause}")
+            }
         };
         Err(self.unexpected(reason))
     }
 
     fn unexpected(&self, reason: impl Into<String>) -> Failure {
-        let beginning = self.body.get(..self.body.len().min(KEPT_OF_BODY)).unwrap_or_default();
+        let beginning = self.json();
+        let beginning = beginning.get(..beginning.len().min(KEPT_OF_BODY)).unwrap_or_default();
         let excerpt = Some(String::from_utf8_lossy(beginning).into_owned());
         Failure::Unexpected(Unexpected { status: Some(self.status), reason: reason.into(), excerpt })
     }
@@ -230,6 +266,10 @@ fn account_mismatch(value: &Value, whole: &str) -> Option<String> {
     let Value::Object(members) = value else {
         return Some(format!("{whole} must be an account object"));
     };
+    if let Some((name, field)) = respelled(members, |field| members.contains_key(field.wire())) {
+        let (name, wire) = (name.get(..LONGEST_NAME).unwrap_or(name), field.wire());
+        return Some(format!("/{name} looks like the field {wire}, which is missing, and an update would clear it"));
+    }
     MEMBERS.iter().filter(|member| member.is_needed()).find_map(|member| {
         let fits = match members.get(member.wire) {
             None | Some(Value::Null) => !member.always_answered,
@@ -258,7 +298,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Answer, Body, ContactAccount, ErrorKind, Failure, Headers, Item, Page};
-    use crate::account::Field;
+    use crate::account::{Field, MEMBERS, Presence};
 
     const GOOD: &str = r#"{"id": 7, "ownerUserId": 1, "name": "Acme", "linkedProspectsCount": 0,
         "createdDate": "2023-11-07T05:31:56Z", "lastActivityDate": "2026-09-08T12:08:22.58+00:00"}"#;
@@ -317,10 +357,11 @@ mod tests {
             ("\"id\": 7", "\"id\": 7.0", "/id must be an integer"),
             ("\"id\": 7", "\"id\": 8", "another account"),
             ("\"Acme\"", "\"Acme\", \"city\": 5", "/city must be a string or null"),
-            ("\"Acme\"", "\"Acme\", \"phone\": \"canary\", \"phone\": null", "a member occurs twice"),
-            ("\"id\": 7", "\"id\": 8, \"id\": 7", "a member occurs twice"),
+            ("\"Acme\"", "\"Acme\", \"phone\": \"canary\", \"phone\": null", "/phone occurs twice"),
+            ("\"id\": 7", "\"id\": 8, \"id\": 7", "/id occurs twice"),
             ("\"id\": 7", "\"id\": 7, \"t\": 1, \"t\": null", "a member occurs twice"),
             ("\"id\": 7", "\"id\": 1e400", "not valid JSON (line 1, column"),
+            ("\"id\": 7", "\"id\": 7, \"score\": 1e400", "): a number in it is too large"),
         ] {
             let message = refused(&GOOD.replace(from, to));
             assert!(message.contains(expected) && !message.contains("canary"), "{message}");
@@ -386,7 +427,7 @@ mod tests {
             ("<html>Sign in</html>", "the body is not valid JSON (line 1, column 1)"),
             (&format!("[[{GOOD}], false]"), "the body must be a page object"),
             ("[[{\"id\": 7}], false]", "the body must be a page object"),
-            (&"[".repeat(1_000_000), "the body is not valid JSON (line 1, column 128)"),
+            (&"[".repeat(1_000_000), "the body is not valid JSON (line 1, column 128): it is nested too deep"),
         ] {
             assert_eq!(page(body).unwrap_err(), expected);
         }
@@ -400,9 +441,9 @@ mod tests {
             (wrong("\"Acme\"", "5"), Some(7), "/name must be a string"),
             (wrong("\"Acme\"", "\"Acme\", \"city\": [\"canary\"]"), Some(7), "/city must be a string or null"),
             (wrong("\"id\": 7", "\"id\": \"canary\""), None, "/id must be an integer"),
-            (wrong("\"id\": 7", "\"id\": 8, \"id\": 7"), None, "a member occurs twice"),
+            (wrong("\"id\": 7", "\"id\": 8, \"id\": 7"), None, "/id occurs twice"),
             (wrong("\"id\": 7", "\"id\": 7, \"t\": 1, \"t\": 1"), Some(7), "a member occurs twice"),
-            (wrong("\"Acme\"", "\"A\", \"phone\": \"1\", \"phone\": \"2\""), Some(7), "a member occurs twice"),
+            (wrong("\"Acme\"", "\"A\", \"phone\": \"1\", \"phone\": \"2\""), Some(7), "/phone occurs twice"),
             (wrong("\"Acme\"", "\"Acme\", \"score\": 1e400"), Some(7), "a number in it is too large"),
             ("null".to_owned(), None, "the item must be an account object"),
             ("[]".to_owned(), None, "the item must be an account object"),
@@ -413,6 +454,111 @@ mod tests {
             for readable in [0, 2] {
                 assert!(matches!(&page.items[readable], Item::Account(account) if account.id == 7), "{reason}");
             }
+        }
+    }
+
+    #[test]
+    fn an_account_and_an_item_say_the_same_about_a_value_that_cannot_be_read() {
+        for (value, reason) in [
+            (r#""Vi\ud800ken""#.to_owned(), "a text in it has half of a surrogate pair"),
+            (r#""\udc00""#.to_owned(), "a text in it has half of a surrogate pair"),
+            (r#""\ud800\u0041""#.to_owned(), "a text in it has half of a surrogate pair"),
+            ("[".repeat(200) + &"]".repeat(200), "it is nested too deep"),
+            ("-1e400".to_owned(), "a number in it is too large"),
+        ] {
+            for name in ["city", "canary", "stage", "createdDate"] {
+                let body = GOOD.replace("\"Acme\"", &format!("\"Acme\", \"{name}\": {value}"));
+                let whole = refused(&body);
+                assert!(whole.starts_with("the body is not valid JSON (line 1, column "), "{whole}");
+                assert!(whole.ends_with(&format!("): {reason}")), "{whole}");
+                let page = page(&format!(r#"{{"items": [{body}], "hasMore": false}}"#)).unwrap();
+                assert_eq!(page.items[0], Item::Unreadable { id: Some(7), reason: reason.to_owned() }, "{name}");
+            }
+        }
+        let bytes: Vec<u8> = GOOD.bytes().map(|byte| if byte == b'A' { 0xe9 } else { byte }).collect();
+        let latin = Answer { body: Body::Whole(bytes.into()), ..answer(200, "") };
+        let Err(Failure::Unexpected(latin)) = latin.account(7) else { panic!("read") };
+        assert!(latin.reason.ends_with("): a text in it is not valid UTF-8"), "{}", latin.reason);
+    }
+
+    #[test]
+    fn a_known_member_that_occurs_twice_is_refused_whatever_its_values() {
+        for member in MEMBERS {
+            let mut members: serde_json::Map<String, Value> = serde_json::from_str(GOOD).unwrap();
+            let value = members.remove(member.wire).unwrap_or(Value::Null);
+            let bare = serde_json::to_string(&members).unwrap();
+            for (first, second) in [(&value, &value), (&value, &Value::Null), (&Value::Null, &value)] {
+                let twice = format!("{{\"{0}\": {first}, \"{0}\": {second}, ", member.wire);
+                let body = bare.replacen('{', &twice, 1);
+                // A value of the wrong type is refused before its repetition.
+                let is_wrong = member.is_needed() && member.always_answered && *first != *second;
+                if !is_wrong {
+                    assert_eq!(refused(&body), format!("/{} occurs twice", member.wire));
+                }
+                assert!(answer(200, &body).account(7).is_err(), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_in_another_spelling_makes_an_account_unreadable() {
+        for (name, wire) in [
+            ("linkedinUrl", "linkedInUrl"),
+            ("linked_in_url", "linkedInUrl"),
+            ("LINKED-IN-URL", "linkedInUrl"),
+            ("City", "city"),
+            ("Name", "name"),
+            ("owner_user_id", "ownerUserId"),
+        ] {
+            for value in ["\"canary\"", "null", "5"] {
+                let mut members: serde_json::Map<String, Value> = serde_json::from_str(GOOD).unwrap();
+                members.remove(wire);
+                let body =
+                    serde_json::to_string(&members).unwrap().replacen('{', &format!("{{\"{name}\": {value}, "), 1);
+                let reason =
+                    format!("/{name} looks like the field {wire}, which is missing, and an update would clear it");
+                assert_eq!(refused(&body), reason);
+                let page = page(&format!(r#"{{"items": [{body}], "hasMore": false}}"#)).unwrap();
+                assert_eq!(page.items[0], Item::Unreadable { id: Some(7), reason });
+            }
+        }
+        let long = GOOD.replace("\"Acme\"", &format!("\"Acme\", \"ci{}ty\": null", "_".repeat(500)));
+        assert!(refused(&long).len() < 120, "{}", refused(&long));
+    }
+
+    #[test]
+    fn an_unknown_member_beside_the_field_that_it_resembles_is_kept() {
+        for beside in
+            [r#""city": null, "City": "Oslo""#, r#""CITY": "Oslo", "city": "Bergen""#, r#""Stage": 1, "Ort": 2"#]
+        {
+            let body = GOOD.replace("\"Acme\"", &format!("\"Acme\", {beside}"));
+            assert!(!answer(200, &body).account(7).unwrap().extra.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_json_is_ignored() {
+        let marked = |body: &str| answer(200, &format!("\u{feff}{body}"));
+        assert_eq!(marked(GOOD).account(7).unwrap(), answer(200, GOOD).account(7).unwrap());
+        let page = format!(r#"{{"items": [{GOOD}], "hasMore": false}}"#);
+        assert_eq!(marked(&page).page().unwrap(), answer(200, &page).page().unwrap());
+        let twice = marked("\u{feff}{}").account(7).unwrap_err();
+        assert!(matches!(twice, Failure::Unexpected(twice) if twice.reason.contains("line 1, column 1")));
+        let problem = Answer { status: 400, ..marked(r#"{"code": "contactAccount.invalidInput"}"#) };
+        let problem = Answer { headers: Headers { problem_details: true, ..Headers::default() }, ..problem };
+        let Err(Failure::Api(failure)) = problem.accepted() else { panic!("accepted") };
+        assert_eq!(failure.problem.code.as_deref(), Some("contactAccount.invalidInput"));
+        let sign_in = Answer { status: 403, ..marked("<html>Sign in</html>") };
+        let Err(Failure::Api(failure)) = sign_in.accepted() else { panic!("accepted") };
+        assert!(failure.is_page);
+    }
+
+    #[test]
+    fn a_blank_company_size_is_none_because_an_update_cannot_have_it() {
+        for blank in ["", " ", "\u{a0}\u{200b}"] {
+            let body = GOOD.replace("\"Acme\"", &format!("\"Acme\", \"companySize\": \"{blank}\""));
+            let account = answer(200, &body).account(7).unwrap();
+            assert_eq!((&account.company_size, account.fields().company_size), (&None, Presence::Absent));
         }
     }
 

@@ -17,7 +17,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::{Map, Value};
 
 use crate::account::{
-    CompanySize, ContactAccount, ContactAccountStage, DateTime, Kind, MEMBERS, Member, MemberValue, place_of,
+    CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, Kind, MEMBERS, Member, MemberValue, place_of,
+    respelled,
 };
 use crate::answer::{Answer, Item};
 use crate::error::Failure;
@@ -205,7 +206,7 @@ impl Answer {
 
     /// Parses a page in one pass. Returns `None` if that is impossible, for whatever reason.
     fn columns_at_once(&self) -> Option<(Columns, bool)> {
-        let body = std::str::from_utf8(&self.body).ok()?;
+        let body = std::str::from_utf8(self.json()).ok()?;
         let mut builder = Builder::new(body.len() / USUAL_ITEM);
         let mut json = serde_json::Deserializer::from_str(body);
         let has_more = PageSeed(&mut builder).deserialize(&mut json).ok()?;
@@ -445,6 +446,10 @@ impl<'de> Visitor<'de> for AccountSeed<'_> {
                 }
             }
         }
+        let has = |field: Field| place_of(field.wire()).and_then(|place| answered.get(place)) == Some(&true);
+        if respelled(&extra, has).is_some() {
+            return Err(A::Error::custom("a field in another spelling"));
+        }
         for ((member, column), is_answered) in MEMBERS.iter().zip(&mut self.0.columns).zip(answered) {
             if is_answered {
                 continue;
@@ -544,7 +549,10 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         match self.column {
             Column::Text(texts) => texts.append_value(text),
-            Column::CompanySize(texts) => texts.append_value(CompanySize::tolerantly(text).as_str()),
+            Column::CompanySize(texts) => {
+                let size = CompanySize::tolerantly(text);
+                texts.append_option((!size.is_blank()).then(|| size.as_str()));
+            }
             Column::DateTime(moments) => {
                 let moment = timestamp::parse(text);
                 moments.append_option(moment.map(|moment| DateTime(moment).as_microsecond()));

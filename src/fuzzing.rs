@@ -157,7 +157,7 @@ fn read(data: &[u8]) {
     let answer = answered(data);
     match answer.account(7) {
         Ok(account) => {
-            let members: Members<'_> = serde_json::from_slice(data).unwrap();
+            let members: Members<'_> = serde_json::from_slice(answer.json()).unwrap();
             assert_eq!((account.id, stated(&members, "id")), (7, Some(7)), "another account");
             assert_eq!(stated(&members, "name"), Some(account.name.clone()), "another name");
             same_again(&account);
@@ -166,7 +166,7 @@ fn read(data: &[u8]) {
     }
     match answer.page() {
         Ok(Page { items, has_more }) => {
-            let members: Members<'_> = serde_json::from_slice(data).unwrap();
+            let members: Members<'_> = serde_json::from_slice(answer.json()).unwrap();
             let came: Vec<&RawValue> = stated(&members, "items").unwrap();
             assert_eq!(stated(&members, "hasMore"), Some(has_more), "another end");
             assert_eq!(came.len(), items.len(), "half a page");

@@ -45,6 +45,53 @@ def test_nothing_is_written_when_nothing_changes(mode: str, changes: dict[str, A
     assert (account.id, account.city) == (4711, "Oslo")
 
 
+RESPELLED = [("city", "City"), ("linkedInUrl", "linkedinUrl"), ("linkedInUrl", "linked_in_url"), ("phone", "PHONE")]
+
+
+def respelled(sandbox: Sandbox, wire: str, name: str) -> dict[str, Any]:
+    """The account, with a field in another spelling."""
+    members = wire_form(sandbox)
+    return {(name if member == wire else member): value for member, value in members.items()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("wire", "name"), RESPELLED)
+def test_an_account_with_a_field_in_another_spelling_is_not_updated(
+    mode: str, wire: str, name: str, reply_sandbox: Sandbox
+) -> None:
+    reply_sandbox.add_fault(Fault(method="GET", status=200, body=respelled(reply_sandbox, wire, name)))
+    says = f"/{name} looks like the field {wire}, which is missing, and an update would clear it; .*newer version"
+    with reply_sandbox.client() as client:
+        with pytest.raises(UnexpectedResponseError, match=says) as caught:
+            call(client, "patch_contact_account", mode, 4711, country="Denmark")
+        assert not caught.value.may_have_been_applied
+        rows = [{"id": 4711, NAMES[wire]: "x"}]
+        assert client.patch_contact_accounts(rows, mode="fill", progress=False).counts == {"failed": 1}
+    assert set(sent(reply_sandbox)) == {"GET"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer_with_a_field_in_another_spelling_leaves_open_what_was_applied(
+    mode: str, reply_sandbox: Sandbox
+) -> None:
+    body = respelled(reply_sandbox, "city", "City")
+    reply_sandbox.add_fault(Fault(method="PUT", status=200, body=body, applied=True))
+    with reply_sandbox.client() as client, pytest.raises(UnexpectedResponseError, match="/City looks like") as caught:
+        call(client, "patch_contact_account", mode, 4711, country="Denmark")
+    assert caught.value.may_have_been_applied
+    assert (reply_sandbox.accounts[4711].country, reply_sandbox.accounts[4711].city) == ("Denmark", "Oslo")
+
+
+@pytest.mark.parametrize("size", ["", "  "])
+def test_a_blank_company_size_is_no_size(size: str, reply_sandbox: Sandbox) -> None:
+    body = wire_form(reply_sandbox) | {"companySize": size}
+    reply_sandbox.add_fault(Fault(method="GET", status=200, body=body, times=1))
+    with reply_sandbox.client() as client, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert client.patch_contact_account(4711, city="Bergen").company_size is None
+    assert reply_sandbox.accounts[4711].city == "Bergen"
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("stored", [None, ""])
 @pytest.mark.parametrize("given", [None, ""])

@@ -270,14 +270,13 @@ class ContactAccount:
         """Returns the fields of an update that changes nothing.
 
         Read the account with `get_contact_account()`. An account from a list may lack values, and the update would
-        clear these fields.
+        clear these fields. If a value is one that an update cannot have, such as a company size that is not one of the
+        ten, `update_contact_account()` refuses it.
 
         Returns:
-            The writable fields that have a value, ready for `update_contact_account(account.id, **fields)`.
+            The writable fields that have a value, for `update_contact_account(account.id, **fields)`.
         """
         fields: Any = {name: getattr(self, name) for name in ContactAccountFields.__annotations__}
-        if not fields["company_size"]:  # an update cannot have a blank one
-            fields["company_size"] = None
         return {name: value for name, value in fields.items() if value is not None}  # type: ignore[return-value]
 
     def _repr_html_(self) -> str:

@@ -6,6 +6,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use super::nearest;
+use crate::text::is_blank;
 
 /// Generates the enum of company sizes and its two spellings from one list.
 macro_rules! company_sizes {
@@ -70,6 +71,11 @@ impl CompanySize {
     /// What to do with a date in place of a size.
     pub(crate) const FROM_A_DATE: &str = "a spreadsheet may have made this date from a range such as 2-10; format the \
         column as text, and enter the ranges again";
+
+    /// Returns whether it is a blank text, which the service may show for no size, and which an update cannot have.
+    pub(crate) fn is_blank(&self) -> bool {
+        matches!(self, Self::Unknown(text) if is_blank(text))
+    }
 
     /// Returns the message for a size that is not one of the ten.
     pub(crate) fn refusal(text: &str) -> String {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::read_only::tolerantly;
 use super::{
     CompanySize, ContactAccountStage, DateTime, FieldSet, FieldValue, Kind, Member, MemberValue, Presence, STAGE,
-    WrongKind,
+    WrongKind, respelled,
 };
 
 /// Generates everything that must agree about the fields from one table.
@@ -158,14 +158,9 @@ macro_rules! contact_account {
         }
 
         impl ContactAccount {
-            /// Returns the update that changes nothing: every writable field that has a value. A blank company size is
-            /// left out, because an update cannot have one.
+            /// Returns the update that changes nothing: every writable field that has a value.
             pub fn fields(&self) -> AccountFields {
-                let mut fields = AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ };
-                if self.company_size.as_ref().is_some_and(|size| size.as_str().trim().is_empty()) {
-                    fields.company_size = Presence::Absent;
-                }
-                fields
+                AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ }
             }
 
             /// Returns whether the value of a field is known. A list item may lack a member of the account: a missing
@@ -251,7 +246,7 @@ macro_rules! contact_account {
                         $( let mut $member: Option<$type> = None; )+
                         $( let mut $ro_member: contact_account!(@read $ro_answered $ro_type) = None; )+
                         let mut extra = Map::new();
-                        let (mut answered, mut answered_stage) = (FieldSet::default(), false);
+                        let mut answered = FieldSet::default();
                         while let Some(key) = map.next_key()? {
                             match key {
                                 $( Key::$member => {
@@ -262,11 +257,9 @@ macro_rules! contact_account {
                                     $member = map.next_value()?;
                                 } )+
                                 $( Key::$ro_member => {
-                                    if contact_account!(@is_id $ro_answered) && $ro_member.is_some() {
+                                    if $ro_member.replace(map.next_value()?).is_some() {
                                         return Err(de::Error::duplicate_field($ro_wire));
                                     }
-                                    $ro_member = map.next_value()?;
-                                    answered_stage |= $ro_wire == STAGE;
                                 } )+
                                 Key::Unknown(name) => {
                                     if extra.insert(name, map.next_value()?).is_some() {
@@ -275,13 +268,19 @@ macro_rules! contact_account {
                                 }
                             }
                         }
-                        Ok(ContactAccount {
+                        if respelled(&extra, |field| answered.contains(field)).is_some() {
+                            return Err(de::Error::custom("a field in another spelling"));
+                        }
+                        let answered_stage = $( ($ro_wire == STAGE && $ro_member.is_some()) )||+;
+                        let mut account = ContactAccount {
                             $( $member: contact_account!(@take $answered $member $wire), )+
                             $( $ro_member: contact_account!(@take_read_only $ro_answered $ro_member $ro_wire extra), )+
                             extra,
                             answered,
                             answered_stage,
-                        })
+                        };
+                        account.company_size.take_if(|size| size.is_blank());
+                        Ok(account)
                     }
                 }
                 deserializer.deserialize_map(AccountVisitor)
@@ -291,8 +290,6 @@ macro_rules! contact_account {
 
     (@is_always optional) => { false };
     (@is_always $answered:ident) => { true };
-    (@is_id id) => { true };
-    (@is_id $answered:ident) => { false };
     (@slot always $type:ty) => { $type };
     (@slot id $type:ty) => { $type };
     (@slot $answered:ident $type:ty) => { Option<$type> };

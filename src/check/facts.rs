@@ -117,7 +117,9 @@ impl Compared {
         let mut compared = Self::default();
         for member in MEMBERS.iter().filter(|member| member.wire != NOT_LISTED) {
             let wire = member.wire;
-            let is_unknown = |value: &Value| wire == Field::CompanySize.wire() && value.as_str() == Some(UNKNOWN_SIZE);
+            let is_no_size = |text: &str| text == UNKNOWN_SIZE || CompanySize::tolerantly(text).is_blank();
+            let is_unknown =
+                |value: &Value| wire == Field::CompanySize.wire() && value.as_str().is_some_and(is_no_size);
             let is_empty = |value: &Value| is_empty(value) || is_unknown(value);
             let are_equal = |one: &Value, other: &Value| one == other || (is_empty(one) && is_empty(other));
             let into = match (item.get(wire), whole.get(wire)) {
@@ -230,7 +232,8 @@ impl Facts {
 }
 
 fn is_other_size(text: &str) -> bool {
-    !text.is_empty() && !CompanySize::DOCUMENTED.iter().any(|size| size.eq_ignore_ascii_case(text))
+    let size = CompanySize::tolerantly(text);
+    matches!(size, CompanySize::Unknown(_)) && !size.is_blank()
 }
 
 #[cfg(test)]

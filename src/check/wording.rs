@@ -86,7 +86,8 @@ fn works(facts: &Facts, failure: Option<&str>) -> Finding {
         Some(failure) => finding(
             "reading",
             format!("{read} A request failed: {failure}."),
-            "The other findings are based on the other requests. Run the check again.",
+            "The other findings are based on the other requests. Run the check again. If it reports this again, look \
+            for a newer version of replyio, or report this.",
             true,
         ),
         None if unreadable > 0 => {
@@ -97,7 +98,7 @@ fn works(facts: &Facts, failure: Option<&str>) -> Finding {
                 format!("{read} This version cannot read {unreadable} of them: {}.", reasons.join("; ")),
                 &format!(
                     "list_contact_accounts() raises UnexpectedResponseError. A plan that matches on id reads {them} \
-                     one by one."
+                     one by one. Look for a newer version of replyio, or report this."
                 ),
                 true,
             )

@@ -150,6 +150,6 @@ impl Client {
 
 /// Returns the parsed answer with the original body.
 fn seen<T>(answer: &Answer, read: T) -> Result<Seen<T>, Failure> {
-    let raw = serde_json::from_slice(&answer.body).map_err(|error| Failure::Internal(error.to_string()))?;
+    let raw = serde_json::from_slice(answer.json()).map_err(|error| Failure::Internal(error.to_string()))?;
     Ok(Seen { read, raw, limits: answer.headers.limits.clone() })
 }

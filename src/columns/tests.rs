@@ -121,6 +121,25 @@ fn whatever_a_member_is_the_columns_and_the_accounts_are_the_same() {
 }
 
 #[test]
+fn a_field_in_another_spelling_and_a_byte_order_mark_are_read_as_in_an_account() {
+    for members in [
+        r#""City": "Oslo""#,
+        r#""country": "Norway", "COUNTRY": "Norway""#,
+        r#""COUNTRY": "Norway", "country": null"#,
+        r#""linked_in_url": null"#,
+        r#""companySize": """#,
+        r#""companySize": " \u00a0""#,
+    ] {
+        let item = GOOD.replace("\"city\": \"Z\\u00fcrich \\\"\\\\\"", members);
+        assert_ne!(item, GOOD);
+        let item = item.replacen("\"companySize\": \"51-200\",", "", usize::from(members.contains("Size")));
+        compare(&page_of(&[GOOD, &item]));
+    }
+    let marked = answer(&format!("\u{feff}{{\"items\": [{GOOD}], \"hasMore\": true}}"));
+    assert!(compare(&marked));
+}
+
+#[test]
 fn what_is_no_page_is_refused_as_before() {
     for body in [
         "",

@@ -94,7 +94,9 @@ impl Failure {
                 "the fields are too long for the service or for a proxy in front of it"
             }
             Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
-            Self::Unexpected(_) => "check base_url; if Reply.io sent this answer, please report it",
+            Self::Unexpected(_) => {
+                "check base_url; if Reply.io sent this answer, look for a newer version of replyio, or report it"
+            }
             Self::Unsettled { .. } => "try again when fewer accounts are created and deleted",
             Self::Internal(_) | Self::Acquire { .. } => return None,
             Self::Apart { .. } => {
