@@ -66,9 +66,10 @@ wait of more than 5 s.
 - In CSV the stage is three columns. `null` and the empty text are both an empty cell.
 
 Fields have their Python names. You can give the output of `get --writable` to `--json`, and the output of `list
---format csv` or `jsonl` to `plan`. Data for programs is always UTF-8. On a terminal, the command escapes characters
-that the terminal cannot show, and control characters in `table` and `csv`. If the reader ends early, as in `replyio
-list | head`, the command succeeds.
+--format csv` or `jsonl` to `plan`. If the account has a value that an update cannot have, such as a company size that
+is not one of the ten, `get --writable` fails and prints nothing. Data for programs is always UTF-8. On a terminal, the
+command escapes characters that the terminal cannot show, and control characters in `table` and `csv`. If the reader
+ends early, as in `replyio list | head`, the command succeeds.
 
 `replyio check --format table` writes its report as text in lines of 80 characters, to read or to paste into an issue;
 see [troubleshooting.md](troubleshooting.md#find-out-how-the-service-behaves).

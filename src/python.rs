@@ -45,7 +45,7 @@ mod _replyio {
     #[pymodule_export]
     use super::check::Check;
     #[pymodule_export]
-    use super::client::Client;
+    use super::client::{Client, field_faults};
     #[pymodule_export]
     use super::engine::Pending;
     #[pymodule_export]

@@ -22,7 +22,7 @@ import pytest
 import replyio
 from replyio import _cli_arguments, _cli_output, _cli_overview, _replyio, cli
 from replyio.sandbox import Fault, Sandbox
-from support import FIELDS, PAGE_ANSWER, body, environment, program, refusing_port, sent
+from support import FIELDS, NAMES, PAGE_ANSWER, body, environment, program, refusing_port, sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -308,6 +308,34 @@ def test_what_get_gives_can_be_given_to_update(service: Sandbox) -> None:
     _, out, _ = replyio_(service, "get", "4711", "--writable")
     assert replyio_(service, "update", "4711", "--json", "-", stdin=out.encode())[0] == 0
     assert service.accounts[4711].update_fields() == before
+
+
+@pytest.mark.parametrize(
+    ("members", "faults"),
+    [
+        ({"company_size": "20001+"}, ["company_size must be one of Empty, "]),
+        ({"name": " ", "owner_user_id": 0}, ["name must not be blank", "owner_user_id must be a positive integer"]),
+    ],
+)
+def test_get_refuses_to_give_what_update_would_refuse(
+    members: dict[str, Any], faults: list[str], service: Sandbox
+) -> None:
+    answer = {"id": 4711, "name": "Acme", "ownerUserId": 42}
+    answer |= {wire: members[name] for wire, name in NAMES.items() if name in members}
+    service.add_fault(Fault(method="GET", status=200, body=answer))
+    code, out, err = replyio_(service, "get", "4711", "--writable")
+    assert (code, out) == (1, "")
+    assert err.startswith("replyio: account 4711 has a value that an update cannot have")
+    assert all(fault in err for fault in faults), err
+    assert replyio_(service, "get", "4711")[0] == 0
+    replyio_(service, "patch", "4711", "--city", "Bergen")
+    assert {"id": 4711, **body(service)} == answer | {"city": "Bergen"}
+
+
+def test_get_gives_nothing_for_a_blank_company_size(service: Sandbox) -> None:
+    answer = {"id": 4711, "name": "Acme", "ownerUserId": 42, "companySize": " "}
+    service.add_fault(Fault(status=200, body=answer, times=1))
+    assert json.loads(replyio_(service, "get", "4711", "--writable")[1]) == {"name": "Acme", "owner_user_id": 42}
 
 
 BAD_JSON = {

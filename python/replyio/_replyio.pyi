@@ -30,6 +30,7 @@ __all__ = [
     "TableReader",
     "__version__",
     "exact_text",
+    "field_faults",
     "safe_text",
     "state_folder",
 ]
@@ -42,6 +43,7 @@ ERROR_KINDS: list[str]
 MEMBERS: list[tuple[str, str, str, bool, bool, str]]
 
 def exact_text(text: str, limit: int | None = None) -> str: ...
+def field_faults(fields: dict[str, Any]) -> list[tuple[str, str]]: ...
 def safe_text(text: str, limit: int | None = None) -> str: ...
 def state_folder() -> Path | None: ...
 

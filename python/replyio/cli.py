@@ -351,8 +351,23 @@ def _json_object(file: str) -> dict[str, Any]:
 def _get(options: dict[str, Any]) -> int:
     with _client(options) as client:
         account = client.get_contact_account(options["id"])
-    _give(account.update_fields() if options.get("writable") else account.to_dict(), options)
+    _give(_sendable(account) if options.get("writable") else account.to_dict(), options)
     return _DONE
+
+
+def _sendable(account: ContactAccount) -> dict[str, Any]:
+    """Returns the fields of an update that changes nothing. Refuses an account with a value that an update refuses."""
+    from replyio import ReplyError
+    from replyio._replyio import field_faults
+
+    fields: dict[str, Any] = {**account.update_fields()}
+    if faults := field_faults(fields):
+        said = "; ".join(f"{field} {message}" for field, message in faults)
+        raise ReplyError(
+            f"account {account.id} has a value that an update cannot have, and an update without it would clear it: "
+            f"{said}; `replyio patch` sends such values unchanged, and `replyio get` without --writable shows them"
+        )
+    return fields
 
 
 def _quota(options: dict[str, Any]) -> int:

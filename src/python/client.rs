@@ -22,6 +22,16 @@ use crate::config::Config;
 use crate::error::{Call, Error, Operation};
 use crate::per_process::{PerProcess, Process};
 
+/// Returns every problem with the fields of an update, as pairs of a field and a message.
+#[pyfunction]
+pub(super) fn field_faults(fields: &Bound<'_, PyDict>) -> PyResult<Vec<(String, String)>> {
+    guarded(fields.py(), "field_faults", || {
+        let (fields, mut faults) = fields_from(fields);
+        faults.extend(fields.faults());
+        Ok(faults.into_iter().map(|fault| (fault.field, fault.message)).collect())
+    })
+}
+
 /// The core of a `ReplyClient`.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Client {
