@@ -238,7 +238,7 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
             // A disk that failed, or a process that died, may have lost an answer.
             let operation = &stage.operations[number];
             let is_lost = match &operation.step {
-                Step::Apply(job, _) => stage
+                Step::Apply(job, _) | Step::Revert(job, _) => stage
                     .jobs
                     .get(&(operation.lane, *job))
                     .is_some_and(|job| job.is_shaken && job.statuses.get(*row as usize) == Some(&Status::Unknown)),
