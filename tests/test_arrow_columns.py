@@ -79,7 +79,8 @@ def test_a_column_of_another_type_is_refused_unless_it_is_empty(kind: str) -> No
     array = WRONG[kind]
     nothing = pa.nulls(2, array.type)
     fault = refusal(pa.table({"id": [1, 2, 3], "phone": pa.concat_arrays([nothing, array])})).errors[0]
-    assert re.fullmatch(rf"must be text, not {kind} \(\w+\), first in row 2", fault.message), fault.message
+    cure = "; read the source again as text: .*" if "numbers" in kind else ""
+    assert re.fullmatch(rf"must be text, not {kind} \(\w+\), first in row 2{cure}", fault.message), fault.message
     assert read(pa.table({"id": [1, 2], "phone": nothing})) == [{"id": 1, "phone": None}, {"id": 2, "phone": None}]
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+TWICE = "is given twice; rename or remove one of them in the table, because ignore= would ignore both"
+
+
 def test_the_page_names_every_column() -> None:
     assert len(page_lines("Columns")) == 16
 
@@ -52,13 +55,17 @@ def test_all_faults_of_columns_are_told_at_once(make: Callable[[dict[str, list[A
         'is missing: rows find their accounts by it (match_on="id")',
         "is not a field of a contact account; did you mean city? Otherwise, list it in ignore=",
         "cannot be updated: the service sets it; list it in ignore=",
-        'is given twice, as "linkedInUrl" and as "linked_in_url"',
+        TWICE.replace("twice;", 'twice, as "linkedInUrl" and as "linked_in_url";'),
     ]
     kinds = [re.sub(r" \(\w+\)", "", fault.message) for fault in error.errors][4:]
-    assert kinds[0] in {"must be text, not numbers, first in row 1", "must be text, not int, first in row 1"}
+    cure = (
+        "; read the source again as text: a CSV file with dtype=str, because astype(str) keeps the damage; in an Excel "
+        "file, correct the cells"
+    )
+    assert kinds[0] in {f"must be text, not {kind}, first in row 1{cure}" for kind in ("numbers", "int")}
     assert kinds[1] in {"must be integers, not booleans, first in row 0", "must be integers, not bool, first in row 0"}
     assert error.message.startswith(
-        'table of 2 rows and 6 columns refused before any request:\n  column "id" is missing'
+        'table of 2 rows and 7 columns refused before any request:\n  column "id" is missing'
     )
 
 
@@ -84,7 +91,7 @@ def test_a_title_above_the_header_is_told_once_and_first(tmp_path: Path) -> None
 
 def test_pandas_can_name_a_column_twice() -> None:
     frame = pd.DataFrame([[1, "a", "b"]], columns=["id", "city", "city"])
-    assert [tuple(fault) for fault in refusal(frame).errors] == [("city", "is given twice")]
+    assert [tuple(fault) for fault in refusal(frame).errors] == [("city", TWICE)]
 
 
 def test_an_id_beside_another_match_must_be_ignored() -> None:
@@ -158,7 +165,7 @@ def test_settings_that_are_none_are_told_at_once() -> None:
         ("mode", "must be one of patch, fill, replace; did you mean patch?"),
         ("nulls", "must be one of keep, clear, not int"),
         ("match_on", "must be one of id, domain_name, name; did you mean domain_name?"),
-        ("ignore", 'must be a list of column names, or "unknown" for all other columns'),
+        ("ignore", 'must be a list of column names, which are text, such as "0", or "unknown" for all other columns'),
     ]
 
 

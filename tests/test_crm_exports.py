@@ -215,7 +215,7 @@ def followed(error: ValidationError) -> tuple[dict[str, str], list[str], list[st
     for field, message in error.errors:
         if found := re.search(r'set columns=\{"(.+)": "(\w+)"\}', message):
             columns[found[1]] = found[2]
-        elif "list it in ignore=" in message:
+        elif "list it in ignore=" in message or f'list "{field}" in ignore=' in message:
             ignore.append(field)
         else:
             others.append(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import sqlite3
 import types
@@ -223,20 +224,23 @@ def test_a_stream_that_breaks_is_an_error_and_no_short_table() -> None:
 @pytest.mark.parametrize(
     ("data", "hint"),
     [
-        ({"id": [1]}, "not dict; pass the dict of columns to pandas.DataFrame"),
+        ({"id": [1]}, r"not dict; for one row, pass a list: \[row\]; pass a dict of columns to pandas.DataFrame"),
         (pl.LazyFrame({"id": [1]}), r"not LazyFrame; call its collect\(\) first"),
         (b"a.csv", "not bytes; pass the path as a str"),
         (5, "not int"),
         (None, "not NoneType"),
         (pl.Series([1]), "this Series is not one: it is a single column"),
-        (pd.Series([1]), "this Series is not one: it is a single column; put it into a DataFrame with the others"),
+        (pd.Series([1]), "not Series; a Series is one column, or one row"),
+        (pd.DataFrame({"id": [1], "city": ["a"]}).iloc[0], "not Series; a Series is one column, or one row"),
+        (io.StringIO("id"), "not StringIO; pass the path of the file"),
         (np.array([1]), r"not ndarray; pass the array and its column names to pandas.DataFrame\(\)"),
         (["a"], "row 0 must be a mapping, a named tuple, or an instance of a dataclass, .* not str"),
         ([{"id": 1}, Row], "row 1 must be a mapping, .* not type"),
         (
             [(1, "a")],
-            "row 0 must be .* not tuple; make a DataFrame with column names of the rows first",
+            "row 0 must be .* not tuple; make a DataFrame of the rows and their column names first, or have sqlite3",
         ),
+        ([pd.Series({"id": 1})], "row 0 must be .* not Series; pass the DataFrame itself"),
         ([{"id": 1}, {5: 1}], "row 1 has a column whose name is int, not text"),
     ],
 )

@@ -88,8 +88,8 @@ impl CompanySize {
         } else if is_date(text) {
             Some(Self::FROM_A_DATE.to_owned())
         } else {
-            let what = if is_number(text) { "number of employees" } else { "range" };
-            Some(format!("replace the {what} with the range that contains it"))
+            let of_number = "replace the number of employees with the range that contains it";
+            Some(if is_number(text) { of_number } else { "use one of these ranges" }.to_owned())
         };
         let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
         format!("must be one of {}{hint}", Self::DOCUMENTED.join(", "))
@@ -217,9 +217,13 @@ mod tests {
         }
         let others = [
             "10-100", "500-1000", "100-500", "100-250", "50-100", "20-100", "5-10", "1-10", "1-50", "1000+", "5000+",
-            "10001", "51-201", "50+", "0-1", "51",
+            "51-201", "50+", "0-1",
         ];
         for text in others {
+            let refusal = CompanySize::refusal(text);
+            assert!(refusal.ends_with("10001+; use one of these ranges"), "{text}: {refusal}");
+        }
+        for text in ["10001", "51"] {
             let refusal = CompanySize::refusal(text);
             assert!(refusal.ends_with(" with the range that contains it"), "{text}: {refusal}");
         }

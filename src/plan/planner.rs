@@ -15,6 +15,7 @@ use crate::account::{ContactAccount, Field};
 use crate::answer::Item;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 use crate::sabotage::{Guard, is_off};
+use crate::text::has_hidden_ends;
 
 /// How many accounts may have moved between plan and apply without leaving their page.
 const SLACK: u64 = 5;
@@ -490,7 +491,12 @@ impl<'a> Planner<'a> {
                 "row {row}: no account has this domain_name; it names a page of a site, which may be about another \
                  company; if the whole site is about this company, give the domain alone"
             ),
-            (None, by) => format!("row {row}: no account has this {}", by.as_str()),
+            (None, MatchOn::DomainName) => format!("row {row}: no account has this domain_name"),
+            (None, MatchOn::Name) => {
+                let has_hidden_ends = matches!(self.table.key(row), Key::Text(text) if has_hidden_ends(text));
+                let ends = if has_hidden_ends { "; this text has white space at its begin or end" } else { "" };
+                format!("row {row}: no account has exactly this name, letter case and spaces included{ends}")
+            }
         };
         self.planned(row, id, Status::NotFound, Some(error))
     }

@@ -65,6 +65,12 @@ fn float_in<'py>(dtype: Bound<'py, PyAny>) -> PyResult<Float> {
     innermost.map_or(Ok(Float::Double), |dtype| float_of(&dtype))
 }
 
+/// Returns whether an object is a Series of pandas. One that is a row has values of several types, which Arrow refuses.
+pub(super) fn is_series(data: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let class = data.get_type();
+    Ok(class.name()? == "Series" && class.module()?.to_string_lossy().split('.').next() == Some("pandas"))
+}
+
 /// Returns how to get a table from an object that is not one.
 fn hint(data: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
     let class = data.get_type();
@@ -73,7 +79,7 @@ fn hint(data: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
     Ok(match (library, &*class.name()?.to_string_lossy()) {
         ("dask" | "dask_expr", _) => Some("; call its compute() first"),
         ("ray", _) => Some("; call its to_pandas() first"),
-        ("pandas", "Series") => {
+        _ if is_series(data)? => {
             Some("; a Series is one column, or one row: pass a DataFrame, or series.to_dict() in a list")
         }
         ("numpy", "ndarray") => Some("; pass the array and its column names to pandas.DataFrame()"),
@@ -82,6 +88,8 @@ fn hint(data: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
         }
         _ if data.hasattr("collect")? => Some("; call its collect() first"),
         _ if data.is_instance_of::<PyBytes>() => Some("; pass the path as a str"),
+        _ if data.hasattr("__aiter__")? => Some("; collect its rows first: [row async for row in rows]"),
+        _ if data.hasattr("readable")? => Some("; pass the path of the file"),
         _ => None,
     })
 }
@@ -113,7 +121,9 @@ pub(super) fn rows_of<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyIt
     let py = data.py();
     let refusal = |hint: &str| PyTypeError::new_err(format!("a table must be {TAKEN}, not {}{hint}", type_name(data)));
     if data.cast::<PyMapping>().is_ok() {
-        return Err(refusal("; pass the dict of columns to pandas.DataFrame() or polars.DataFrame()"));
+        return Err(refusal(
+            "; for one row, pass a list: [row]; pass a dict of columns to pandas.DataFrame() or polars.DataFrame()",
+        ));
     }
     if let Some(hint) = hint(data)? {
         return Err(refusal(hint));
@@ -281,7 +291,14 @@ impl<'py> RowReader<'py> {
         } else {
             let (number, found) = (self.builder.rows(), type_name(row));
             let is_bare = row.cast::<PyTuple>().is_ok() || row.cast::<PyList>().is_ok();
-            let hint = if is_bare { "; make a DataFrame with column names of the rows first" } else { "" };
+            let hint = if is_bare {
+                "; make a DataFrame of the rows and their column names first, or have sqlite3 name them with \
+                    connection.row_factory = sqlite3.Row"
+            } else if is_series(row)? {
+                "; pass the DataFrame itself"
+            } else {
+                ""
+            };
             let message = format!("row {number} must be {ROW}, not {found}{hint}");
             return Err(PyTypeError::new_err(message));
         };

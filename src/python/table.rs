@@ -12,7 +12,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::arrow::{exportable, frame_of, from_array, from_stream, is_uniform, stream, with_named_index};
 use super::convert::type_name;
 use super::guard::guarded;
-use super::rows::{from_frame, read_rows, rows_of};
+use super::rows::{from_frame, is_series, read_rows, rows_of};
 use super::{errors, exit};
 use crate::account::{FieldError, nearest};
 use crate::lock::lock;
@@ -176,7 +176,7 @@ fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
             None if ignore.eq("unknown")? => found.ignore_unknown = true,
             None => faults.push(FieldError::new(
                 "ignore",
-                "must be a list of column names, or \"unknown\" for all other columns",
+                "must be a list of column names, which are text, such as \"0\", or \"unknown\" for all other columns",
             )),
         }
     }
@@ -184,7 +184,10 @@ fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
         let pair = |(from, to): (Bound<'_, PyAny>, Bound<'_, PyAny>)| Some((from.extract().ok()?, to.extract().ok()?));
         match columns.cast::<PyDict>().ok().and_then(|columns| columns.iter().map(pair).collect()) {
             Some(columns) => found.columns = columns,
-            None => faults.push(FieldError::new("columns", "must be a dict from column names to field names")),
+            None => faults.push(FieldError::new(
+                "columns",
+                "must be a dict from column names to field names, which are text, such as {\"0\": \"city\"}",
+            )),
         }
     }
     if let Some(words) = given("null_values")? {
@@ -273,7 +276,7 @@ pub(super) fn table_from(data: &Bound<'_, PyAny>, options: &Options) -> PyResult
         Some(polars) => exportable(data, &polars, options)?,
         None => data.clone(),
     };
-    if data.hasattr("__arrow_c_stream__")? {
+    if data.hasattr("__arrow_c_stream__")? && !is_series(data)? {
         return from_stream(py, None, stream(data)?, options);
     }
     if data.hasattr("__arrow_c_array__")? {
@@ -302,14 +305,17 @@ fn from_path(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source:
         "csv" | "tsv" => exit::detached(py, || source::Table::from_csv(path, options)),
         "jsonl" | "ndjson" => exit::detached(py, || source::Table::from_json_lines(path, options)),
         "parquet" => return from_parquet(py, path, options),
-        _ => Err(TableError::Read {
-            path: path.to_owned(),
-            line: None,
-            reason:
-                "the name must end in .csv, .tsv, .jsonl, .ndjson or .parquet; read other files with pandas or polars \
-                first, as text"
-                    .to_owned(),
-        }),
+        ending => {
+            let hint = match ending {
+                "xlsx" | "xlsm" | "xls" | "ods" | "numbers" => {
+                    "save the sheet as CSV UTF-8, or read its cells with openpyxl, as docs/how-to/spreadsheets.md shows"
+                }
+                "replyplan" => "a plan is no table: to apply it, use open_plan()",
+                _ => "read other files with pandas or polars first, as text",
+            };
+            let reason = format!("the name must end in .csv, .tsv, .jsonl, .ndjson or .parquet; {hint}");
+            Err(TableError::Read { path: path.to_owned(), line: None, reason })
+        }
     };
     table.map_err(|error| errors::of_table(py, &error))
 }

@@ -329,6 +329,16 @@ fn an_invalid_row_makes_another_row_of_its_account_ambiguous() {
 }
 
 #[test]
+fn a_name_that_is_not_found_is_said_to_be_compared_exactly() {
+    let (table, options) = by_text(MatchOn::Name, &["Company 1 ", "company 1"]);
+    let rows = Service::of(2).plan(&table, &options).unwrap();
+    let expected = "no account has exactly this name, letter case and spaces included";
+    let ends = "; this text has white space at its begin or end";
+    assert_eq!(rows[&0].error.as_deref(), Some(format!("row 0: {expected}{ends}").as_str()));
+    assert_eq!(rows[&1].error.as_deref(), Some(format!("row 1: {expected}").as_str()));
+}
+
+#[test]
 fn a_page_of_a_site_is_not_the_company_that_has_the_site() {
     let texts = ["https://www.hotels.com/oslo", "shop.acme.com", "acme.com.au", "info@globex.com"];
     let (table, options) = by_text(MatchOn::DomainName, &texts);

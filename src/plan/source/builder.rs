@@ -8,7 +8,7 @@ use arrow_array::builder::{Int64Builder, LargeStringBuilder};
 use arrow_buffer::BooleanBufferBuilder;
 
 use super::blanks::Blanks;
-use super::column::{Chunk, Column, is_date, wrong_type};
+use super::column::{Chunk, Column, as_text, is_date, wrong_type};
 use super::integers::{Float, IntegerFault, POSITIVE, of_float, of_text};
 use super::names::{Names, Role, role_of, shown};
 use super::{MOST_COLUMNS, Options, Table, TableError};
@@ -204,7 +204,7 @@ impl Builder {
                 Err(fault) => names.faults.push(fault),
             }
         }
-        let table = Table::in_words(file, rows, names.count());
+        let table = Table::in_words(file, rows, names.count);
         Table::assemble(table, vec![0], rows, finished, names.faults, &options)
     }
 }
@@ -285,7 +285,11 @@ impl Building {
         let expected = if self.kind == Kind::Integer { POSITIVE } else { "must be text" };
         self.faults.extend(self.wrong.into_iter().map(|(row, found)| {
             let is_size = self.kind == Kind::CompanySize && is_date(&found);
-            let hint = if is_size { format!("; {}", CompanySize::FROM_A_DATE) } else { String::new() };
+            let hint = match self.kind {
+                _ if is_size => format!("; {}", CompanySize::FROM_A_DATE),
+                Kind::Integer | Kind::CompanySize => String::new(),
+                _ => as_text(&found).to_owned(),
+            };
             (row, format!("{expected}, not {found}{hint}"))
         }));
         self.faults.sort_by_key(|(row, _)| *row);

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use encoding_rs::WINDOWS_1252;
+
 use super::column::Column;
 use super::integers::{POSITIVE, is_invisible, is_scientific};
 use super::names::Role;
@@ -32,21 +34,27 @@ const SPREADSHEET_ERRORS: [&str; 14] = [
 ];
 
 /// Words that often mean an empty value.
-const NOTHING: [&str; 16] = [
+const NOTHING: [&str; 22] = [
     "null",
     "none",
     "nan",
     "nat",
     "na",
     "n/a",
+    "n.a.",
     "nil",
     "<na>",
+    "<null>",
     "\\n",
-    "-",
-    "--",
-    "?",
+    "[]",
+    "{}",
     "undefined",
+    "unknown",
+    "missing",
+    "tbd",
     "(blank)",
+    "(empty)",
+    "(none)",
     "(null)",
     "loading...",
 ];
@@ -70,7 +78,8 @@ pub(super) fn cells(
     let mut known = column.faults.iter().peekable();
     let mut sizes = HashMap::new();
     let mut suspicious: Option<(u64, usize)> = None;
-    let is_written = role != Role::Key || options.replaces_key();
+    // They are written, or no name of an account is equal to the text.
+    let keeps_ends = role != Role::Key || options.replaces_key() || options.match_on == MatchOn::Name;
     for (chunk, start) in starts.iter().enumerate() {
         let end = starts.get(chunk + 1).copied().unwrap_or(rows);
         for row in *start..end {
@@ -93,7 +102,7 @@ pub(super) fn cells(
                     add(row, "is a spreadsheet error, not a value");
                     continue;
                 }
-                if is_suspicious(trimmed) || is_damaged(text) || (is_written && has_hidden_ends(text)) {
+                if is_odd(trimmed) || is_damaged(text) || (keeps_ends && has_hidden_ends(text)) {
                     suspicious.get_or_insert((0, row)).0 += 1;
                 }
             }
@@ -159,11 +168,30 @@ fn is_unseen(character: char) -> bool {
     character.is_whitespace() || is_invisible(character)
 }
 
-/// Returns whether a trimmed text is suspicious: it often means an empty value, or only programs write it, such as a
-/// shortened large number, a formula, a `'` that protects from one, a text of JSON with its quotes, or an error value
-/// in a language that is not known. The first or the last byte decides for nearly every text.
-fn is_suspicious(text: &str) -> bool {
+/// Returns whether a text that is written as it is may be a mistake.
+pub fn is_suspicious(text: &str) -> bool {
+    is_odd(text.trim_matches(is_unseen)) || is_damaged(text) || has_hidden_ends(text)
+}
+
+/// Returns whether a text often means an empty value: one of several words, or dashes, dots or question marks only.
+pub fn means_nothing(text: &str) -> bool {
     const LONGEST_WORD: usize = 10;
+    let is_stroke = |character: char| matches!(character, '-' | '.' | '?' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '…');
+    let text = text.trim_matches(is_unseen);
+    match text.as_bytes().first() {
+        // Dashes of more than one byte begin with 0xe2.
+        Some(b'-' | b'.' | b'?' | 0xe2) if text.chars().all(is_stroke) => true,
+        Some(first) if text.len() <= LONGEST_WORD && b"nutml<\\([{".contains(&first.to_ascii_lowercase()) => {
+            NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text))
+        }
+        _ => false,
+    }
+}
+
+/// Returns whether a trimmed text often means an empty value, or only programs write it, such as a shortened large
+/// number, a number or a date that became text, a formula, a `'` that protects from one, a text of JSON with its
+/// quotes, or an error value in a language that is not known. The first or the last byte decides for nearly every text.
+fn is_odd(text: &str) -> bool {
     let bytes = text.as_bytes();
     let is_special = match bytes.first() {
         // A line of `===` is no formula.
@@ -174,18 +202,38 @@ fn is_suspicious(text: &str) -> bool {
         Some(b'0'..=b'9' | b'+' | b'-') if bytes.iter().any(|byte| matches!(byte, b'E' | b'e')) => {
             is_scientific(text.strip_prefix(['+', '-']).unwrap_or(text))
         }
-        Some(b'n' | b'N' | b'<' | b'\\' | b'-' | b'?' | b'u' | b'U' | b'(' | b'l' | b'L')
-            if text.len() <= LONGEST_WORD =>
-        {
-            NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text))
-        }
-        _ => false,
+        Some(b'0'..=b'9' | b'+' | b'-') if is_float(text) || is_date(text) => true,
+        _ => means_nothing(text),
     };
     is_special || is_numbered_error(text)
 }
 
+/// Returns whether a text is a whole number as a float writes it: `4721000001.0`.
+fn is_float(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text).strip_suffix(".0").unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns whether a text is a date as a program writes it, with or without a time: `2026-02-10 00:00:00`. No field
+/// that a table can have is a date.
+fn is_date(text: &str) -> bool {
+    let Some((date, time)) = text.split_at_checked(10) else { return false };
+    let is_time = || time.starts_with([' ', 'T']) && has_form(time.get(1..6), "29:59");
+    date.starts_with(['1', '2']) && has_form(Some(date), "2999-19-39") && (time.is_empty() || is_time())
+}
+
+/// Returns whether a text has the signs of a form, and no digit that is greater than that of the form.
+fn has_form(text: Option<&str>, form: &str) -> bool {
+    let is_like = |(byte, limit): (u8, u8)| match limit {
+        b'0'..=b'9' => (b'0'..=limit).contains(&byte),
+        sign => byte == sign,
+    };
+    text.is_some_and(|text| text.len() == form.len() && text.bytes().zip(form.bytes()).all(is_like))
+}
+
 /// Returns whether a text has what only a program that read or wrote it wrongly leaves: the sign for a letter that was
-/// lost, a control character, Excel's escape for one, or a character of HTML by its name or number.
+/// lost, a control character, Excel's escape for one, a character of HTML by its name or number, or the letters of
+/// UTF-8 that was read as windows-1252.
 fn is_damaged(text: &str) -> bool {
     let is_foreign = |character: char| {
         character == char::REPLACEMENT_CHARACTER || (character.is_control() && !matches!(character, '\t' | '\n' | '\r'))
@@ -193,6 +241,16 @@ fn is_damaged(text: &str) -> bool {
     text.chars().any(is_foreign)
         || text.split('&').skip(1).any(begins_entity)
         || text.split("_x").skip(1).any(ends_escape)
+        || is_misread(text)
+}
+
+/// Returns whether a text is UTF-8 that was read as windows-1252: `BÃ¦rum`. Nearly every other text lacks the letters
+/// with which the bytes of a character begin.
+fn is_misread(text: &str) -> bool {
+    text.contains(|letter| matches!(letter, 'Â'..='ô')) && {
+        let (bytes, _, is_lossy) = WINDOWS_1252.encode(text);
+        !is_lossy && std::str::from_utf8(&bytes).is_ok()
+    }
 }
 
 /// Returns whether the text behind a `&` is that of `&amp;` or `&#38;`.

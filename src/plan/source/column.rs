@@ -216,7 +216,7 @@ fn first_filled(array: &dyn Array, blanks: &Blanks) -> Option<usize> {
 pub(super) fn wrong_type(kind: Kind, found: &str, row: usize) -> String {
     match kind {
         Kind::Integer => format!("must be integers, not {found}, first in row {row}"),
-        Kind::CompanySize if found.starts_with("numbers") || matches!(found, "int" | "float") => {
+        Kind::CompanySize if is_number(found) => {
             format!(
                 "must be ranges such as 51-200, not {found}, first in row {row}; replace each number of employees with \
                  the range that contains it"
@@ -225,8 +225,27 @@ pub(super) fn wrong_type(kind: Kind, found: &str, row: usize) -> String {
         Kind::CompanySize if is_date(found) => {
             format!("must be ranges such as 51-200, not {found}, first in row {row}; {}", CompanySize::FROM_A_DATE)
         }
-        _ => format!("must be text, not {found}, first in row {row}"),
+        _ => format!("must be text, not {found}, first in row {row}{}", as_text(found)),
     }
+}
+
+/// What to do with numbers in a column of texts: a text that is made of a number lacks the signs and zeros that the
+/// number has lost.
+pub(super) fn as_text(found: &str) -> &'static str {
+    match found {
+        "number" => "; write it in quotes",
+        found if is_number(found) => {
+            "; read the source again as text: a CSV file with dtype=str, because astype(str) keeps the damage; in an \
+                Excel file, correct the cells"
+        }
+        _ => "",
+    }
+}
+
+/// Returns whether a type is a number: of Arrow, of Python, of JSON or of numpy.
+fn is_number(found: &str) -> bool {
+    let family = found.trim_end_matches(|last: char| last.is_ascii_digit());
+    found.contains("numbers") || matches!(family, "int" | "uint" | "float" | "number" | "Decimal" | "longdouble")
 }
 
 /// Returns whether a type is a date: of Arrow, of Python, of pandas or of numpy.

@@ -33,6 +33,7 @@ use crate::account::{Field, FieldError};
 use crate::text::{plain_line, with_separators};
 
 pub use self::builder::{Builder, CellError, Given, Number};
+pub use self::check::{is_suspicious, means_nothing};
 pub use self::dialect::encoding_named;
 pub use self::error::TableError;
 pub use self::integers::{Float, IntegerFault};
@@ -163,7 +164,7 @@ impl Table {
                 }
             }
         }
-        let table = Self::in_words(file, rows, names.count());
+        let table = Self::in_words(file, rows, names.count);
         Self::assemble(table, starts, rows, columns, names.faults, options)
     }
 

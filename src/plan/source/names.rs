@@ -22,6 +22,7 @@ const READ_ONLY: [&str; 7] = [
 ];
 
 const NO_FIELD: &str = "is not a field of a contact account";
+const RENAME: &str = "rename or remove one of them in the table, because ignore= would ignore both";
 const UNKNOWN: &str = "is not a field of a contact account; to leave it out, list it in ignore=";
 /// The most unknown columns for which a message suggests a field.
 const MOST_HINTS: usize = 100;
@@ -66,19 +67,16 @@ pub(super) struct Names {
     pub(super) faults: Vec<FieldError>,
     /// The column that may have the ids of Reply.io, if none is named `id`.
     ids: Option<String>,
-    ignored: usize,
+    /// The number of columns, without an index that has no name.
+    pub(super) count: usize,
 }
 
 impl Names {
-    /// The number of columns that are not ignored.
-    pub(super) fn count(&self) -> usize {
-        self.roles.len() - self.ignored
-    }
-
     pub(super) fn of(names: &[&str], options: &Options) -> Self {
         let ids = ids_among(names, options);
         let roles = Vec::with_capacity(names.len());
-        let mut found = Self { roles, faults: Vec::new(), ids: ids.map(quoted), ignored: 0 };
+        let count = names.iter().filter(|name| !is_index(name)).count();
+        let mut found = Self { roles, faults: Vec::new(), ids: ids.map(quoted), count };
         let is_listing = READ_ONLY.iter().all(|column| names.iter().any(|name| name == column));
         let mut taken: Vec<(Role, &str)> = Vec::new();
         let mut others = Others::of(names, options);
@@ -86,8 +84,10 @@ impl Names {
             let role = match role_of(name, options) {
                 Ok(Role::Ignored) => Ok(Role::Ignored),
                 Ok(role) => match taken.iter().find(|(other, _)| *other == role) {
-                    Some((_, other)) if other == name => Err("is given twice".to_owned()),
-                    Some((_, other)) => Err(format!("is given twice, as {} and as {}", quoted(other), quoted(name))),
+                    Some((_, other)) if other == name => Err(format!("is given twice; {RENAME}")),
+                    Some((_, other)) => {
+                        Err(format!("is given twice, as {} and as {}; {RENAME}", quoted(other), quoted(name)))
+                    }
                     None => {
                         taken.push((role, name));
                         Ok(role)
@@ -106,7 +106,6 @@ impl Names {
                 Err(Unfit::Unknown) if found.faults.len() >= MOST_HINTS => Err(UNKNOWN.to_owned()),
                 Err(Unfit::Unknown) => Err(unknown(name, renamed(name, options), &mut others)),
             };
-            found.ignored += usize::from(role == Ok(Role::Ignored));
             let role = role.unwrap_or_else(|message| {
                 found.faults.push(FieldError::new(shown(name), message));
                 Role::Ignored
@@ -385,7 +384,8 @@ fn advice<'a>(name: &'a str, others: &mut Others<'a>) -> Option<String> {
     if let Some(field) = meant(name) {
         if let Some(other) = others.taken(field, name) {
             let (field, other) = (field.name(), quoted(other));
-            return Some(format!("; {other} may be the {field} already, so list it in ignore="));
+            let name = quoted(name);
+            return Some(format!("; the table also has {other} for {field}, so list {name} in ignore="));
         }
         let (field, name, expected) = (field.name(), quoted(name), expected(field));
         return Some(format!(
@@ -393,7 +393,8 @@ fn advice<'a>(name: &'a str, others: &mut Others<'a>) -> Option<String> {
         ));
     }
     let wanted = plain(name);
-    let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
+    // Not `id`: a word as short as `Index` resembles it, and its numbers would be ids of other accounts.
+    let names = Field::ALL.iter().map(|field| field.name());
     // The word "company" alone makes a name look like company_size.
     let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
     let right =
@@ -464,7 +465,10 @@ mod tests {
         let messages: Vec<_> = found.iter().map(|fault| fault.message.as_str()).collect();
         assert_eq!(
             messages,
-            ["is given twice, as \"City\" and as \"city \"", "is given twice, as \"City\" and as \"CITY\""]
+            ["\"city \"", "\"CITY\""].map(|other| format!(
+                "is given twice, as \"City\" and as {other}; rename or remove one of them in the table, because \
+                 ignore= would ignore both"
+            ))
         );
         let both = Options { columns: vec![("Website".to_owned(), "domain_name".to_owned())], ..Options::default() };
         assert_eq!(Names::of(&["Website", "Domain Name"], &both).faults.len(), 1);
@@ -564,7 +568,8 @@ mod tests {
             "; if it is the phone, set columns={\"Phone Number\": \"phone\"}; otherwise list it in ignore="
         ));
         assert!(told[1].ends_with("instead of \"unknown\"; map it to its field with columns=, or list it in ignore="));
-        assert!(told[2].ends_with("; \"Phone Number\" may be the phone already, so list it in ignore="), "{told:?}");
+        let ending = "; the table also has \"Phone Number\" for phone, so list \"Telephone\" in ignore=";
+        assert!(told[2].ends_with(ending), "{told:?}");
         let columns = vec![("Phone Number".to_owned(), "phone".to_owned())];
         let ignore = vec!["Notes".to_owned(), "Telephone".to_owned()];
         let followed = Options { columns, ignore, ignore_unknown: false, ..replace.clone() };
@@ -622,6 +627,22 @@ mod tests {
         assert_eq!(roles(&["email ?", "Email"], &ignore), [Role::Ignored, Role::Field(Field::Email)]);
         let both = Options { columns: vec![("City %".to_owned(), "state".to_owned())], ..Options::default() };
         assert_eq!(roles(&["City %", "City"], &both), [Role::Field(Field::State), Role::Field(Field::City)]);
+    }
+
+    #[test]
+    fn the_column_to_ignore_is_named_if_another_one_has_the_field() {
+        let told = Names::of(&["id", "city", "Town"], &Options::default()).faults;
+        assert_eq!(told.len(), 1);
+        let expected =
+            "is not a field of a contact account; the table also has \"city\" for city, so list \"Town\" in ignore=";
+        assert_eq!((told[0].field.as_str(), told[0].message.as_str()), ("Town", expected));
+    }
+
+    #[test]
+    fn no_column_is_suggested_to_have_the_ids_because_its_name_is_short() {
+        for name in ["Index", "idx", "iid", "ids", "i", "uid"] {
+            assert!(!fault(name, &Options::default()).contains("did you mean id"), "{name}");
+        }
     }
 
     #[test]

@@ -218,9 +218,11 @@ fn all_faults_of_columns_are_told_at_once() {
             "citty is not a field of a contact account; did you mean city? Otherwise, list it in ignore=",
             "created_date cannot be updated: the service sets it; list it in ignore=",
             "stage_name cannot be updated: the service sets it; list it in ignore=",
-            "linked_in_url is given twice, as \"linkedInUrl\" and as \"linked_in_url\"",
+            "linked_in_url is given twice, as \"linkedInUrl\" and as \"linked_in_url\"; rename or remove one of them \
+                in the table, because ignore= would ignore both",
             "Whatever is not a field of a contact account; to leave it out, list it in ignore=",
-            "phone must be text, not numbers (Float64), first in row 1",
+            "phone must be text, not numbers (Float64), first in row 1; read the source again as text: a CSV file with \
+                dtype=str, because astype(str) keeps the damage; in an Excel file, correct the cells",
             "owner_user_id must be integers, not booleans (Boolean), first in row 0",
         ]
     );
@@ -546,16 +548,95 @@ fn texts_that_often_mean_nothing_are_counted_and_kept() {
         "max_x000_",
         "_xOslo_",
     ];
-    let all = ["Oslo"].iter().chain(&suspicious).chain(&others).map(|text| Some(*text)).collect();
+    let table = counted(&suspicious, &others);
+    assert_eq!(table.row(1).next(), Some((Field::City, Cell::Text("NULL"))));
+}
+
+/// Returns a table of texts, after it has counted only the suspicious ones.
+fn counted(suspicious: &[&str], others: &[&str]) -> Table {
+    for text in suspicious {
+        assert_eq!(
+            with_ids(&texts("city", vec![Some(text)]), &Options::default()).unwrap().suspicions().len(),
+            1,
+            "{text}"
+        );
+    }
+    for text in others {
+        assert_eq!(with_ids(&texts("city", vec![Some(text)]), &Options::default()).unwrap().suspicions(), [], "{text}");
+    }
+    let all = ["Oslo"].iter().chain(suspicious).chain(others).map(|text| Some(*text)).collect();
     let table = with_ids(&texts("city", all), &Options::default()).unwrap();
     assert_eq!(table.faults(), []);
     let cells = suspicious.len() as u64;
     assert_eq!(table.suspicions(), [Suspicion { column: "city".to_owned(), cells, row: 1 }]);
-    assert_eq!(table.row(1).next(), Some((Field::City, Cell::Text("NULL"))));
+    table
 }
 
 #[test]
-fn spaces_around_a_key_count_only_if_they_are_written() {
+fn signs_for_nothing_and_texts_of_numbers_dates_and_misread_letters_are_counted() {
+    let suspicious = [
+        "–",
+        "—",
+        "---",
+        "\u{2212}",
+        ".",
+        "...",
+        "??",
+        "n.a.",
+        "N.A.",
+        "Unknown",
+        "TBD",
+        "missing",
+        "(empty)",
+        "<null>",
+        "[]",
+        "{}",
+        "4721000001.0",
+        "+4721000001.0",
+        "-1.0",
+        "2026-01-01",
+        "2026-01-01 00:00:00",
+        "2026-12-31T23:59:59.000001+00:00",
+        "BÃ¦rum",
+        "MÃ¼nchen",
+        "MÃ¼nchen, SÃ£o Paulo",
+        "â‚¬",
+    ];
+    let others = [
+        "unknown to us",
+        "Unknown Pleasures AS",
+        "Missing Link",
+        "TBD Inc.",
+        "[x]",
+        "{a}",
+        "•",
+        "€",
+        "– Oslo",
+        "A.",
+        "Web 2.0",
+        "4721000001.5",
+        "4721000001.00",
+        ".0",
+        "47 21.0",
+        "2026",
+        "2026-13-45",
+        "2026-99-01",
+        "2026-01-01 to 2027",
+        "20-26-01-01",
+        "9026-01-01",
+        "Malmö",
+        "São Paulo",
+        "Bærum",
+        "ÅÄÖ",
+        "Â",
+        "Ñandú",
+        "MÃ¼nchen 東京",
+    ];
+    counted(&suspicious, &others);
+}
+
+#[test]
+fn spaces_around_a_key_count_only_if_they_are_written_or_compared() {
     let found = |options: &Options| {
         let domains: ArrayRef = Arc::new(StringArray::from(vec![" a.com", "b.com"]));
         let names: ArrayRef = Arc::new(StringArray::from(vec!["a", "b "]));
@@ -564,6 +645,8 @@ fn spaces_around_a_key_count_only_if_they_are_written() {
     };
     let patch = Options { match_on: MatchOn::DomainName, ..Options::default() };
     assert_eq!(found(&patch), ["name"]);
+    let by_name = Options { match_on: MatchOn::Name, ignore: vec!["domain_name".to_owned()], ..Options::default() };
+    assert_eq!(found(&by_name), ["name"], "no account has a name with spaces around it");
     assert_eq!(found(&Options { mode: Mode::Replace, ..patch }), ["domain_name", "name"]);
 }
 
@@ -645,12 +728,16 @@ fn a_cell_of_a_wrong_type_is_a_fault_of_its_row_unless_all_are() {
     assert_eq!(
         messages(&mixed),
         [
-            "phone in row 1 must be text, not int",
+            "phone in row 1 must be text, not int; read the source again as text: a CSV file with dtype=str, because \
+                astype(str) keeps the damage; in an Excel file, correct the cells",
             "phone in row 2 must be valid Unicode: it contains a lone surrogate",
             "phone in row 3 must be text, not bool"
         ]
     );
-    assert_eq!(refusals(built(&[Given::Empty, number])), ["phone must be text, not int, first in row 1"]);
+    let refused = refusals(built(&[Given::Empty, number]));
+    assert!(refused[0].starts_with("phone must be text, not int, first in row 1; read the source"), "{refused:?}");
+    let quoted = refusals(built(&[Given::Number(Number::Integer(5), "number")]));
+    assert_eq!(quoted, ["phone must be text, not number, first in row 0; write it in quotes"]);
 }
 
 #[test]
