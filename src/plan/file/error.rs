@@ -207,8 +207,8 @@ impl fmt::Display for FileError {
             FileErrorKind::StrayLog(name) => write!(
                 formatter,
                 "cannot be created here: {name} belongs to an earlier plan in this place and may contain its \
-                progress; if that plan was moved or renamed, move it next to that plan, with the name of that plan in \
-                front of -wal; if that plan is gone, delete it; then plan again"
+                progress; if that plan was moved or renamed, move {name} next to that plan, with the name of that plan \
+                in front of -wal; if that plan is gone, delete {name}; then plan again"
             ),
             FileErrorKind::NotAPlan => formatter.write_str("is not a plan file"),
             FileErrorKind::Newer => {
@@ -257,8 +257,9 @@ impl fmt::Display for FileError {
             FileErrorKind::Reverted(revert) => write!(
                 formatter,
                 "was reverted by {}, or is being reverted, so the run sent nothing: it would write again what the \
-                revert restores. To write it, plan the table again with another save_as=, or revert the revert; \
-                apply() with rows= sends the pending and unknown rows that it names",
+                revert restores. No run sends a row of this plan, not even a pending one, unless rows= names the row. \
+                To continue this plan, revert that revert, then use apply(); to write the whole table again, plan \
+                it with another save_as=",
                 revert.display()
             ),
             FileErrorKind::Written(rows) => write!(

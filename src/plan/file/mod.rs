@@ -174,7 +174,7 @@ impl PlanFile {
                 let replace = if file.written()? == 0 { ", or replace it with if_exists=\"replace\"" } else { "" };
                 let what = format!(
                     "was created from other rows or options, so it cannot be resumed with these; choose another name \
-                     with save_as=, open this plan with open_plan(){replace}"
+                     with save_as=, or look at the old plan with read_plan() and finish it with open_plan(){replace}"
                 );
                 Err(FileError::new(path, FileErrorKind::Foreign(what)))
             }

@@ -296,7 +296,7 @@ fn connect(path: &Path) -> Result<Kept, FileError> {
     Ok(simulation::keep(path, connection))
 }
 
-const REPLACED: &str = "was moved, removed or replaced by another file; open it again";
+const REPLACED: &str = "was moved, removed or replaced by another file; move it back to this name, then open it again";
 const TAKEN: &str = "was taken over by another run; this run stopped and sends nothing more";
 
 fn is_ours(transaction: &Transaction<'_>, run: &str) -> rusqlite::Result<bool> {
