@@ -106,8 +106,8 @@ def _moment(seconds: float) -> datetime.datetime:
 def prune() -> tuple[int, list[KeptPlan]]:
     """Deletes the plans in the state directory.
 
-    A plan stays for at least 30 days if a run uses it, if its file cannot be read, or if the outcome of one of its rows
-    is unknown, because only the plan has the previous values. A plan and its reverts stay together.
+    A plan stays for at least 30 days if a run uses it, if its file cannot be read, or if one of its rows is changed or
+    unknown, because only the plan can revert them. A plan and its reverts stay together.
 
     Returns:
         The number of deleted plans, and the plans that stay.
@@ -260,8 +260,8 @@ def _origin(file: str | os.PathLike[str]) -> str:
 
 
 def _is_needed(kept: KeptPlan) -> bool:
-    has_unknown = kept.counts.get("unknown", 0) > 0
-    return has_unknown or kept.error is not None or _replyio.PlanFile.is_in_use(kept.path)
+    may_have_written = kept.counts.get("changed", 0) + kept.counts.get("unknown", 0) > 0
+    return may_have_written or kept.error is not None or _replyio.PlanFile.is_in_use(kept.path)
 
 
 def _files() -> Iterator[Path]:

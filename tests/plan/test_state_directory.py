@@ -282,18 +282,28 @@ def test_a_plan_in_use_stays_whatever_the_clock_says(service: Sandbox) -> None:
 def test_pruning_removes_plans_but_not_those_whose_rows_may_have_been_written(service: Sandbox) -> None:
     with service.client(quota=None, max_attempts=1, attempt_timeout=0.3) as client:
         plan(client, "sync", moves([1]))
-        client.patch_contact_accounts(moves([2]), progress=False)
+        changed = client.patch_contact_accounts(moves([2]), progress=False)
         service.add_fault(Fault(method="PUT", close=True, applied=True))
         unknown = client.patch_contact_accounts(moves([3]), progress=False)
     assert unknown.counts == {"unknown": 1}
     for file in kept_files():
         age(file, 31)
     removed, stay = _state.prune()
-    assert (removed, [kept.path for kept in stay]) == (2, [unknown.path])
-    assert kept_files() == [Path(unknown.path), mark_of(Path(unknown.path))]
-    age(mark_of(Path(unknown.path)), 8)
+    assert (removed, {kept.path for kept in stay}) == (1, {changed.path, unknown.path})
+    for path in (changed.path, unknown.path):
+        assert mark_of(Path(path)) in kept_files()
+        age(mark_of(Path(path)), 8)
     assert _state.prune() == (0, [])
     assert kept_files() == []
+
+
+def test_a_plan_that_was_applied_can_be_reverted_after_pruning(service: Sandbox) -> None:
+    with service.client(quota=None) as client:
+        result = client.patch_contact_accounts(moves([1]), progress=False)
+        assert _state.prune()[0] == 0
+        assert do(client.open_plan(result.path), "revert").counts == {"changed": 1}
+        assert _state.prune()[0] == 0, "the plan and its revert can be reverted too"
+    assert service.accounts[1].city == "Oslo"
 
 
 def test_a_plan_can_be_read_without_a_key_and_says_how_to_apply_it(
