@@ -61,7 +61,7 @@ mod _replyio {
     #[pymodule_export]
     use super::table::{Table, TableReader};
     #[pymodule_export]
-    use super::text::{exact_text, safe_text};
+    use super::text::{exact_text, means_nothing, safe_text};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

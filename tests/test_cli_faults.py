@@ -64,6 +64,9 @@ WRONG_INPUT = {
     "plan rows.csv --save-as made.replyplan":
         "replyio: plan file made.replyplan: already exists; resume it with `replyio apply made.replyplan` "
         "or --resume, or choose another name with --save-as",
+    "plan made.replyplan":
+        "replyio: made.replyplan is a plan already: `replyio status made.replyplan` shows it, `replyio apply "
+        "made.replyplan` applies it",
     "status missing.replyplan": "replyio: missing.replyplan: No such file or directory",
     "apply missing.replyplan": "replyio: missing.replyplan: No such file or directory",
     "revert missing.replyplan": "replyio: missing.replyplan: No such file or directory",
@@ -148,8 +151,8 @@ def test_apply_ends_with_what_to_do_about_every_row_that_is_not_done(shell: Shel
     assert code == 1
     show = "`replyio status made.replyplan --show failures` shows why"
     assert told == [
-        f"replyio: 1 row failed or in conflict; {show}, `replyio apply made.replyplan --retry-failed` retries them",
-        f"replyio: 2 rows cannot be written; {show}; correct the table, then plan again",
+        f"replyio: 1 row failed; {show}, `replyio apply made.replyplan --retry-failed` retries them",
+        f"replyio: 2 rows cannot be written; {show}; correct the table, then plan again with another --save-as",
         "replyio: 1 row left; `replyio apply made.replyplan` writes every row that is left",
     ]
     assert [line.split() for line in out.splitlines()[1:]] == [
@@ -161,7 +164,7 @@ def test_plan_says_which_rows_cannot_be_written(shell: Shell) -> None:
     told = shell("plan", "rows.csv", "--save-as", "made.replyplan")[2]
     assert told[0] == (
         "replyio: 2 rows cannot be written; `replyio status made.replyplan --show failures` shows why; correct the "
-        "table, then plan again"
+        "table, then plan again with --replace"
     )
 
 
@@ -170,7 +173,7 @@ def test_failures_give_the_reason_first_and_whole(columns: int, shell: Shell) ->
     applied(shell)
     _, out, _ = shell("status", "made.replyplan", "--show", "failures", "--format", "table", COLUMNS=str(columns))
     lines = out.splitlines()
-    assert lines[0].split() == ["reason", "row", "id", "status"]
+    assert lines[0].split() == ["error", "row", "id", "status"]
     assert all(len(line) <= columns for line in lines), out
     assert "…" not in out
     assert LONG in " ".join(line[: lines[0].index("  row")].strip() for line in lines[1:])
@@ -181,7 +184,7 @@ def test_failures_give_the_reason_first_and_whole(columns: int, shell: Shell) ->
     by_domain.write_text("domain_name,city\n" + "x" * 60 + ".example,Oslo\n", encoding="utf-8")
     shell("plan", "domains.csv", "--match-on", "domain_name", "--save-as", "domains.replyplan")
     _, out, _ = shell("status", "domains.replyplan", "--show", "failures", "--format", "table", COLUMNS=str(columns))
-    assert out.splitlines()[0].split() == ["reason", "row", "key", "status"]
+    assert out.splitlines()[0].split() == ["error", "row", "key", "status"]
     assert all(len(line) <= columns for line in out.splitlines()), out
 
 

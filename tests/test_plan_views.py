@@ -267,12 +267,12 @@ def test_a_plan_whose_file_is_gone_can_still_be_looked_at() -> None:
 
 def test_a_plan_says_first_which_fields_it_empties() -> None:
     plan = Plan(File(COUNTS, cleared=3), "acme.replyplan")
-    assert repr(plan).startswith("<Plan acme.replyplan: its changes empty 3 fields; 812 to change, ")
+    assert repr(plan).startswith("<Plan acme.replyplan: clears 3 fields; 812 to change, ")
     assert plan.cleared == 3
     text = page(plan).text
-    assert text.index("its changes empty 3 fields") < text.index("812")
+    assert text.index("clears 3 fields") < text.index("812")
     done = Plan(File({"changed": 2}, cleared=1), "acme.replyplan")
-    assert repr(done).startswith("<Plan acme.replyplan: its changes empty 1 field; 2 changed")
+    assert repr(done).startswith("<Plan acme.replyplan: clears 1 field; 2 changed")
 
 
 def test_a_result_says_first_what_the_service_stored_differently_and_raises_for_it() -> None:
@@ -296,7 +296,7 @@ def test_failures_are_raised_with_the_first_reason_in_one_line() -> None:
         result_of(File({"changed": 1, "not_found": 2})).raise_for_failures()
     assert str(caught.value) == (
         "2 of 3 rows not done: 1 changed, 2 not found; the first is row 7: no account has the domain nowhere.test;"
-        " .failures lists these rows, except pending ones"
+        " result.failures lists these rows, except pending ones"
     )
 
 
@@ -311,7 +311,8 @@ def test_a_progress_is_a_line_with_the_time_left_and_the_reason_to_wait() -> Non
     state = {"rows": 812, "done": 412, "requests": 430, "phase": "writing", "seconds_left": 540.0}
     assert _plan_text.progress_line(state) == "writing: 412 of 812 rows, 430 requests, about 9 min left"
     state |= {"waiting": "quota: 95 per minute", "waiting_until": 42.0}
-    assert _plan_text.progress_line(state).endswith(", waiting 42 s (quota: 95 per minute)")
+    line = "waiting 42 s (quota: 95 per minute): 412 of 812 rows, 430 requests, about 9 min left"
+    assert _plan_text.progress_line(state | {"phase": "waiting"}) == line
     assert _plan_text.progress_line({}) == "working: 0 of 0 rows, 0 requests"
 
 
@@ -614,7 +615,7 @@ def test_without_a_terminal_a_long_wait_is_told_at_once_and_a_line_every_minute(
         wait |= {"waiting": "the quota", "waiting_until": 2.0} if second == 100 else {}
         show.update(STATE | wait | {"seconds": float(second)})
     show.close(STATE | {"seconds": 200.0})
-    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == ["waiting 42 s (the quota)"]
+    assert [record.getMessage().partition(": ")[0] for record in caplog.records] == ["waiting 42 s (the quota)"]
     told = sys.stderr.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(told) == 4
     assert told[-1] == "replyio: writing: 412 of 812 rows, 430 requests, about 9 min left"

@@ -70,6 +70,7 @@ class OpenPlan:
         "first_failures",
         "rows",
         "stored_otherwise",
+        "suspicious_changes",
     )
 
     def __init__(
@@ -88,7 +89,7 @@ class OpenPlan:
         self._place = _absolute(os.fspath(file.path))
         self.rows, self.changes, self.failures = file.rows, file.changes, file.failures
         self.first_changes, self.first_failures = file.first_changes, file.first_failures
-        self.stored_otherwise = file.stored_otherwise
+        self.stored_otherwise, self.suspicious_changes = file.stored_otherwise, file.suspicious_changes
 
     def header(self) -> dict[str, Any]:
         """Returns the purpose of the plan and, with a client, an estimate of the rest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from replyio._cli_overview import COMMANDS, EPILOG, UsageError
@@ -33,7 +34,7 @@ FIELDS = {
 FORMATS = ("table", "json", "jsonl", "csv")
 # Commands that send no request.
 _WITHOUT_KEY = frozenset({"status", "plans"})
-VIEWS = ("counts", "rows", "changes", "failures")
+VIEWS = ("counts", "rows", "changes", "failures", "suspicious")
 
 
 class _Once(argparse.Action):
@@ -133,7 +134,10 @@ def _unknown(made: Parser, left: list[str]) -> str:
     near = difflib.get_close_matches(unknown.partition("=")[0].strip("-"), [text.strip("-") for text in known], 1)
     place = f"argument {made.given.index(unknown) + made.first} is an " if unknown in made.given else ""
     where = f"{place}unknown option"
-    return where + (f"; did you mean --{near[0]}?" if near else "")
+    name = unknown.partition("=")[0]
+    # A key has digits or capital letters, or is longer.
+    shown = f" ({name})" if re.fullmatch(r"--[a-z]{1,12}(-[a-z]{1,12}){0,2}", name) else ""
+    return where + shown + (f"; did you mean --{near[0]}?" if near else "")
 
 
 def _number(text: str) -> int:
@@ -268,8 +272,8 @@ def _add_check(made: argparse.ArgumentParser) -> None:
 
 def _add_plans(made: argparse.ArgumentParser) -> None:
     text = (
-        "delete these plans. Plans that are in use, cannot be read or have rows with an unknown outcome stay for at "
-        "least 30 days after replyio last wrote them"
+        "delete these plans. Plans that may have changed an account, which only they can revert, and plans that are in "
+        "use or cannot be read stay for at least 30 days after replyio last wrote them"
     )
     made.add_argument("--prune", action="store_true", help=text)
 
@@ -293,7 +297,8 @@ def _add_on_conflict(made: argparse.ArgumentParser, since: str = "the plan was c
 
 
 def _add_view(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--show", choices=VIEWS, help="what to print (default: counts)")
+    text = "what to print (default: counts); suspicious: the changes whose new value may be a mistake"
+    made.add_argument("--show", choices=VIEWS, help=text)
 
 
 _ADD = {

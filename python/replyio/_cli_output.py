@@ -96,7 +96,7 @@ def write_many(
 
 
 def write_failures(rows: Iterable[Mapping[str, Any]], in_words: Callable[[str], str]) -> None:
-    """Writes the rows that are not done as a table: first the reason, whole and wrapped, so that it fits the terminal.
+    """Writes the rows that are not done as a table: first the error, whole and wrapped, so that it fits the terminal.
 
     Args:
         rows: The rows.
@@ -115,7 +115,7 @@ def write_failures(rows: Iterable[Mapping[str, Any]], in_words: Callable[[str], 
     columns = shutil.get_terminal_size().columns
     # A terminal wraps a line that is as wide as it is.
     wide = max(_REASON, columns - 1 - sum(widths) - 2 * len(widths))
-    lines = chain([("reason", names)], ((in_words(reason(row)), cells(row)) for row in chain(first, given)))
+    lines = chain([("error", names)], ((in_words(reason(row)), cells(row)) for row in chain(first, given)))
     for told, values in lines:
         begun, *more = textwrap.wrap(told, wide) or [""]
         padded = (text + " " * (most - width(text)) for text, most in zip(values, widths, strict=True))
@@ -179,9 +179,9 @@ def _write_csv(rows: Iterator[dict[str, Any]], columns: tuple[str, ...], for_spr
 
 def _write_rows(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> None:
     """Writes a table with aligned columns. The first rows determine the widths."""
-    # A table of name and value shows the whole value.
-    is_pair = len(columns) == 2  # noqa: PLR2004 - name, value
-    cut = len(columns) - is_pair
+    # A table of name and value shows the whole value, and a path works only whole.
+    is_whole = len(columns) == 2 or columns[-1] == "path"  # noqa: PLR2004 - name, value
+    cut = len(columns) - is_whole
 
     def cells(row: Mapping[str, Any]) -> list[str]:
         return [

@@ -49,7 +49,13 @@ _CALLED_HERE = (
     ("repeat the call", "repeat the command"),
     ("set --", "pass --"),
 )
-_RUNS = (("open_plan()", "apply"), ("retry_failed()", "retry_failed"), ("apply()", "apply"), ("revert()", "revert"))
+_RUNS = (
+    ("read_plan()", "status"),
+    ("open_plan()", "apply"),
+    ("retry_failed()", "retry_failed"),
+    ("apply()", "apply"),
+    ("revert()", "revert"),
+)
 # No option of the command has its effect.
 _ATTEMPTS = "allow each attempt more time with attempt_timeout="
 _OWN = " on the revert's own plan"
@@ -158,8 +164,7 @@ class Words:
             lambda found: keep(self._run("apply", rows=_numbers(found[1]), on_conflict="overwrite")),
             text,
         )
-        # The rows are the reader's choice.
-        text = text.replace("apply() with rows=", "`replyio apply` with --rows").replace(f"apply(){_OWN}", "apply()")
+        text = text.replace(f"apply(){_OWN}", "apply()")
         for name, action in _RUNS:
             text = text.replace(name, keep(self._run(action)))
         return text

@@ -127,20 +127,32 @@ def stored_otherwise_text(rows: int) -> str:
 
 
 def cleared_text(fields: int) -> str:
-    """Returns the note about fields that a plan empties: `its changes empty 3 fields`; empty if there are none.
+    """Returns the note about fields that a plan empties: `clears 3 fields`; empty if there are none."""
+    return f"clears {counted(fields, 'field')}" if fields else ""
 
-    It is also true after a run, in which rows may have failed.
+
+def suspicious_text(cells: Sequence[tuple[str, int, int]]) -> str:
+    """Returns the note about suspicious cells; empty if there are none.
+
+    Args:
+        cells: The columns, with the number of such cells and the first row.
     """
-    return f"its changes empty {counted(fields, 'field')}" if fields else ""
-
-
-def suspicious_text(cells: Mapping[str, int]) -> str:
-    """Returns the note about suspicious cells; empty if there are none."""
     if not cells:
         return ""
-    columns = ", ".join(f"{number:,} in {safe_text(column, SHOWN_CHARACTERS)}" for column, number in cells.items())
+    columns = ", ".join(
+        f"{number:,} in {safe_text(column, SHOWN_CHARACTERS)} ({'' if number == 1 else 'from '}row {row})"
+        for column, number, row in cells
+    )
     examples = "such as NULL, 4.9E+11, =A1 or a text with spaces around it"
-    return f"{counted(sum(cells.values()), 'suspicious cell')}, {examples}: {columns}"
+    return f"{counted(sum(number for _, number, _ in cells), 'suspicious cell')}, {examples}: {columns}"
+
+
+def can_be_overwritten(record: Mapping[str, Any]) -> bool:
+    """Returns whether `on_conflict="overwrite"` writes a row in conflict.
+
+    It does not if the plan fills only empty fields, or if the account no longer has the domain or name of the row.
+    """
+    return record.get("status") == "conflict" and " changed " in str(record.get("error"))
 
 
 def line(kind: str, name: str, counts: Mapping[Status, int], cost: str, notes: Sequence[str] = ()) -> str:
@@ -161,17 +173,23 @@ def progress_text(state: Mapping[str, Any]) -> str:
     left = state.get("seconds_left")
     if left is not None and not 0 < state.get("rows", 0) <= state.get("done", 0):
         parts.append(f"{estimate(left)} left")
-    waiting = state.get("waiting")
-    if waiting:
-        wait = state.get("waiting_until")
-        parts.append(f"waiting ({waiting})" if wait is None else f"waiting {duration(wait)} ({waiting})")
-    return ", ".join(parts)
+    return ", ".join([*parts, *filter(None, [_wait_text(state)])])
+
+
+def _wait_text(state: Mapping[str, Any]) -> str:
+    """Returns how long a run waits, and why; empty if it does not wait."""
+    waiting, wait = state.get("waiting"), state.get("waiting_until")
+    if not waiting:
+        return ""
+    return f"waiting ({waiting})" if wait is None else f"waiting {duration(wait)} ({waiting})"
 
 
 def progress_line(state: Mapping[str, Any]) -> str:
     """Returns the progress in a line: `writing: 412 of 812 rows, 430 requests, about 9 min left`."""
-    phase = state.get("phase") or "working"
-    return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')}, {progress_text(state)}"
+    wait = _wait_text(state)
+    phase = wait or state.get("phase") or "working"
+    rest = progress_text({**state, "waiting": None})
+    return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')}, {rest}"
 
 
 def progress_html(state: Mapping[str, Any]) -> str:
@@ -375,8 +393,24 @@ def rest_of(counts: Mapping[Status, int], *, is_reverted: bool) -> Rest:
     return Rest(left, counts.get("failed", 0) + counts.get("conflict", 0))
 
 
+def _retry_hints(
+    plan: str, retry: str, counts: Mapping[Status, int], rest: Rest, conflicts: Sequence[int]
+) -> list[tuple[str, str]]:
+    """Returns what to do about failed rows and conflicts: a retry of conflicts alone would leave them as they are."""
+    if rest.failed and counts.get("failed", 0):
+        return [(f"{retry}.retry_failed()", "retries failed rows and conflicts")]
+    if rest.failed and conflicts:
+        over = f'{plan}.apply(rows={list(conflicts)}, on_conflict="overwrite")'
+        return [(over, "writes your values over what someone else has written")]
+    return []
+
+
 def plan_hints(
-    counts: Mapping[Status, int], rest: Rest, read_only: Opening | None = None, frame: str = ""
+    counts: Mapping[Status, int],
+    rest: Rest,
+    read_only: Opening | None = None,
+    frame: str = "",
+    conflicts: Sequence[int] = (),
 ) -> list[tuple[str, str]]:
     """Returns the next steps for a plan: code, and what it does.
 
@@ -385,6 +419,7 @@ def plan_hints(
         rest: What its runs may still do.
         read_only: How to open a read-only plan; None for one that can be applied.
         frame: The method that converts a table to a DataFrame.
+        conflicts: Rows in conflict that can be overwritten.
     """
     changed = counts.get("changed", 0)
     plan = "plan" if read_only is None else opened(read_only)
@@ -396,15 +431,18 @@ def plan_hints(
     refused = not_done(counts) - counts.get("pending", 0)
     if refused:
         hints.append((f"plan.failures{frame}", f"shows why {counted(refused, 'row is', 'rows are')} not done"))
-    if rest.failed:
-        hints.append((f"{plan}.retry_failed()", "retries failed rows and conflicts"))
+    hints += _retry_hints(plan, plan, counts, rest, conflicts)
     if changed:
         hints.append((f"{plan}.revert()", "restores the previous values"))
     return hints
 
 
 def result_hints(
-    counts: Mapping[Status, int], rest: Rest, stored_otherwise: int = 0, frame: str = ""
+    counts: Mapping[Status, int],
+    rest: Rest,
+    stored_otherwise: int = 0,
+    frame: str = "",
+    conflicts: Sequence[int] = (),
 ) -> list[tuple[str, str]]:
     """Returns the next steps for a result: code, and what it does.
 
@@ -413,6 +451,7 @@ def result_hints(
         rest: What the runs of its plan may still do.
         stored_otherwise: How many rows the service stored with a different value than was sent.
         frame: The method that converts a table to a DataFrame.
+        conflicts: Rows in conflict that can be overwritten.
     """
     missing = not_done(counts) - counts.get("pending", 0)
     hints: list[tuple[str, str]] = []
@@ -421,8 +460,7 @@ def result_hints(
         hints.append((f"result.failures{frame}", f"shows why {reason}"))
     if rest.left:
         hints.append(("result.plan.apply()", f"resumes it: {counted(rest.left, 'row is', 'rows are')} left"))
-    if rest.failed:
-        hints.append(("result.retry_failed()", "retries failed rows and conflicts"))
+    hints += _retry_hints("result.plan", "result", counts, rest, conflicts)
     if counts.get("changed", 0) or counts.get("unknown", 0):
         hints.append(("result.revert()", "restores the previous values"))
     return hints

@@ -531,6 +531,12 @@ def _plan(options: dict[str, Any]) -> int:
             wanted["if_exists"] = choice
     if "if_exists" in wanted and "save_as" not in wanted:
         raise UsageError(f"--{wanted['if_exists']} needs --save-as PLAN")
+    if options["file"].endswith(".replyplan"):
+        from replyio._shell import argument
+
+        file = argument(options["file"])
+        shown = f"`replyio status {file}` shows it, `replyio apply {file}` applies it"
+        raise UsageError(f"{file} is a plan already: {shown}")
     speak_to_a_command(_settings())
     with _client(options) as client:
         plan = _planned(client, options["file"], wanted)
@@ -556,15 +562,15 @@ def _next_step(opening: Opening, counts: Mapping[Status, int], *, is_saved: bool
     from replyio._state import KEPT, is_kept
 
     if not is_saved and not is_kept(opening.path):
-        return "no account was changed; pass --save-as PLAN to keep the plan and apply it"
+        return "no account was changed yet; pass --save-as PLAN to keep the plan and apply it"
     begun = (
         "an earlier run started this plan"
         if counts.get("changed") or counts.get("unknown")
-        else "no account was changed"
+        else "no account was changed yet"
     )
     for_days = "" if is_saved else f" (the plan is kept for {KEPT} days)"
     review, apply = quoted(opening, "status", {"show": "changes"}), quoted(opening, "apply")
-    return f"{begun}; review it with {review}, apply it with {apply}{for_days}"
+    return f"{begun}; review the plan with {review}, apply it with {apply}{for_days}"
 
 
 def _after_a_revert(revert: str) -> str:
@@ -619,11 +625,40 @@ def _reading(options: dict[str, Any]) -> dict[str, Any]:
 def _tell_notes(plan: Plan) -> None:
     """Reports what people must know before they apply the plan."""
     from replyio._plan_text import cleared_text, suspicious_text
+    from replyio.plan import suspicions_of
 
     if plan.cleared:
-        _tell(f"the plan: {cleared_text(plan.cleared)}")
+        _tell(f"the plan {cleared_text(plan.cleared)}")
     if plan.suspicious:
-        _tell(f"{suspicious_text(plan.suspicious)}; pass --null-value TEXT to treat a text as an empty cell")
+        _tell(suspicious_text(suspicions_of(plan)) + _suspicious_changes(plan))
+
+
+# How many of them a message shows, and how much of each.
+_SUSPICIOUS, _LONGEST_SUSPICIOUS = 3, 20
+
+
+def _suspicious_changes(plan: Plan) -> str:
+    """Returns the first suspicious cells that the plan writes, how to see all, and how to make them empty cells."""
+    from replyio._again import quoted
+    from replyio._cli_output import exact_value
+    from replyio._replyio import means_nothing
+    from replyio._shell import argument
+    from replyio._state import is_kept
+    from replyio.plan import opening_of
+
+    found = plan.suspicious_changes
+    first = [(change["row"], change["after"]) for change in found[:_SUSPICIOUS]]
+    if not first:
+        return "; none of them changes an account"
+    texts = ", ".join(f"{exact_value(text, _LONGEST_SUSPICIOUS)} in row {row}" for row, text in first)
+    told = f"; the plan writes {texts}{', and others' if len(found) > len(first) else ''}"
+    if "save_as" in _given[1] or _given[0] != "plan" or is_kept(plan.path):
+        told += f"; {quoted(opening_of(plan), 'status', {'show': 'suspicious'})} lists them"
+    empty = next((text for _, text in first if means_nothing(text)), None)
+    if empty is not None:
+        text = argument(empty.strip(), is_file=False)
+        told += f"; `replyio plan` with --null-value={text} reads such a text as an empty cell"
+    return told
 
 
 def _plans(options: dict[str, Any]) -> int:
@@ -633,7 +668,11 @@ def _plans(options: dict[str, Any]) -> int:
 
     if options.get("prune"):
         removed, stay = _state.prune()
-        why = "; plans that have unknown rows, are in use or cannot be read were kept" if stay else ""
+        why = (
+            f"; plans that may have changed an account, are in use or cannot be read stay for {_state.KEPT} days"
+            if stay
+            else ""
+        )
         _tell(f"{removed:,} plan{'' if removed == 1 else 's'} removed{why}")
     found = [
         {
@@ -651,12 +690,17 @@ def _plans(options: dict[str, Any]) -> int:
     return _DONE
 
 
+def _table_of(view: str) -> Any:
+    """Returns the name in Python of a table that --show names."""
+    return "suspicious_changes" if view == "suspicious" else view
+
+
 def _export(plan: Plan, options: dict[str, Any]) -> None:
     """Writes one of the tables to a file."""
-    file, table = options["export"], options.get("show", "counts")
+    file, view = options["export"], options.get("show", "counts")
     settings = {name: options[name] for name in ("overwrite", "for_spreadsheet") if name in options}
     try:
-        rows = plan.export(file, "rows" if table == "counts" else table, **settings)
+        rows = plan.export(file, "rows" if view == "counts" else _table_of(view), **settings)
     except FileExistsError:
         raise UsageError(f"--export {file}: already exists; --overwrite replaces it") from None
     except ImportError as error:
@@ -681,6 +725,7 @@ def _run(options: dict[str, Any], name: str) -> int:
     """Runs a method of a plan, and prints the outcome."""
     from replyio import ReplyError
     from replyio._again import quoted
+    from replyio._cli_output import chosen
     from replyio._progress import speak_to_a_command
     from replyio.plan import opening_of, reverse
 
@@ -690,7 +735,8 @@ def _run(options: dict[str, Any], name: str) -> int:
     speak_to_a_command(_settings())
     with _client(options) as client:
         plan = _open(client, options)
-        if name == "revert":  # it is a plan of its own, whose unknown rows count
+        is_revert = name == "revert"
+        if is_revert:  # it is a plan of its own, whose unknown rows count
             plan, name = reverse(plan), "apply"
         unknown = plan.counts.get("unknown", 0)
         try:
@@ -699,6 +745,8 @@ def _run(options: dict[str, Any], name: str) -> int:
             return max(_told(error), _code_of_unknown(plan, unknown, error))
         told = f"the run has ended, and {quoted(opening_of(result), 'status')} shows the outcome"
         shown = _printed(lambda: _show(result, options), told)
+    if is_revert and not sum(result.counts.values()) and chosen(options.get("format")) == "table":
+        _tell("nothing to revert: the plan has changed no account")
     for line in _left(result, wanted):
         _tell(line)
     code = _code_of(result.counts)
@@ -749,7 +797,7 @@ def _left(result: ApplyResult, wanted: Mapping[str, Any]) -> list[str]:
 
     opening, counts, rest = opening_of(result), result.counts, rest_of(result, result.counts)
     left = counts.get("pending", 0) + counts.get("unknown", 0)
-    failed = counts.get("failed", 0) + counts.get("conflict", 0)
+    failed, conflicts = counts.get("failed", 0), counts.get("conflict", 0)
     # What was wanted for some rows may not be wanted for the others.
     kept = () if "rows" in wanted else ("on_conflict", "on_unknown_member")
     again = {name: wanted[name] for name in kept if name in wanted}
@@ -759,7 +807,10 @@ def _left(result: ApplyResult, wanted: Mapping[str, Any]) -> list[str]:
         lines.append(f"{stored_otherwise_text(result.stored_otherwise)}; {show} shows them")
     if failed:
         retry = f", {quoted(opening, 'retry_failed', again)} retries them" if rest.failed else ""
-        lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} shows why{retry}")
+        lines.append(f"{counted(failed, 'row')} failed; {show} shows why{retry}")
+    if conflicts:
+        over = _overwriting(result) if rest.failed else ""
+        lines.append(f"{counted(conflicts, 'row')} in conflict, left as someone else wrote it; {show} shows why{over}")
     lines += _refused_rows(result, counts)
     if left:
         why = f"; {show} shows why rows are unknown" if counts.get("unknown") else ""
@@ -771,22 +822,49 @@ def _left(result: ApplyResult, wanted: Mapping[str, Any]) -> list[str]:
             lines.append(f"{counted(left, 'row')} left; {quoted(opening, 'apply', whole)} {resumes}{why}")
         else:
             lines.append(f"{counted(left, 'row')} left{why}")
-    if (left or failed) and not any(rest) and (revert := reverted_by(result)):
+    if (left or failed or conflicts) and not any(rest) and (revert := reverted_by(result)):
         lines.append(_after_a_revert(revert))
     return lines
+
+
+# How many rows in conflict a message names.
+_CONFLICTS = 10
+
+
+def _overwriting(result: ApplyResult) -> str:
+    """Returns how to look at the accounts of rows in conflict, and how to write the values of the rows all the same."""
+    from itertools import islice
+
+    from replyio._again import quoted
+    from replyio._plan_text import can_be_overwritten
+    from replyio.plan import opening_of
+
+    first = list(islice(filter(can_be_overwritten, result.failures.filter("conflict")), _CONFLICTS))
+    if not first:
+        return ""
+    rows = [each["row"] for each in first]
+    write = quoted(opening_of(result), "apply", {"rows": rows, "on_conflict": "overwrite"})
+    get = f"`replyio get {first[0]['id']}` shows the account of row {rows[0]}"
+    return f"; {get}; {write} writes the value of the plan instead"
 
 
 def _refused_rows(report: Plan | ApplyResult, counts: Mapping[Status, int]) -> list[str]:
     """What to do about the rows that no run will write."""
     from replyio._again import quoted
     from replyio._plan_text import counted
+    from replyio._state import is_kept
     from replyio.plan import opening_of
 
     rows = sum(counts.get(status, 0) for status in ("invalid", "ambiguous", "not_found"))
     if not rows:
         return []
     show = f"{quoted(opening_of(report), 'status', {'show': 'failures'})} shows why"
-    return [f"{counted(rows, 'row')} cannot be written; {show}; correct the table, then plan again"]
+    name = ""
+    if not is_kept(report.path):
+        # The plan of this name would be in the way.
+        has_written = counts.get("changed") or counts.get("unknown")
+        name = " with another --save-as" if has_written else " with --replace"
+    return [f"{counted(rows, 'row')} cannot be written; {show}; correct the table, then plan again{name}"]
 
 
 def _refuse_what_is_no_plan(file: str) -> None:
@@ -830,14 +908,16 @@ def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
     from replyio._cli_output import chosen, write_failures, write_many
 
     form, view = chosen(options.get("format")), options.get("show", "counts")
-    if view == "failures" and form == "table":
+    if view != "counts" and form == "table" and not len(getattr(report, _table_of(view))):
+        _tell(f"no {'suspicious changes' if view == 'suspicious' else view}")
+    elif view == "failures" and form == "table":
         from replyio.plan import opening_of, reverted_by
 
         words = _words().of_plan(opening_of(report), is_reverted=reverted_by(report) is not None)
         with _ignoring_a_closed_pipe():
             write_failures(report.failures, words.of)
     elif view != "counts":
-        table = getattr(report, view)
+        table = getattr(report, _table_of(view))
         with _ignoring_a_closed_pipe():
             write_many(table, form, table.columns)
     elif form == "json":
@@ -849,6 +929,8 @@ def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
         # A person reads about the statuses that have rows, a program about every status.
         counts = report.counts.items()
         rows = [{"status": status, "rows": number} for status, number in counts if number or form != "table"]
+        if not rows:
+            return
         with _ignoring_a_closed_pipe():
             write_many(rows, form, ("status", "rows"))
 

@@ -28,7 +28,7 @@ from replyio.errors import FieldError, ReplyError, ValidationError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     import pandas
@@ -42,6 +42,7 @@ _COLUMNS = {
     "rows": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"),
     "changes": ("row", "id", "field", "before", "after", "status"),
     "failures": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"),
+    "suspicious_changes": ("row", "id", "field", "before", "after", "status"),
 }
 _TYPES = {
     "row": "int64",
@@ -59,6 +60,7 @@ class _OpenPlan(Protocol):
     def counts(self) -> Counts: ...
     def rows(self) -> Report: ...
     def changes(self) -> Report: ...
+    def suspicious_changes(self) -> Report: ...
     def first_failures(self, limit: int) -> list[dict[str, Any]]: ...
     def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]: ...
     def failures(self) -> Report: ...
@@ -110,6 +112,11 @@ def read_plan(path: str | os.PathLike[str], *, recover: bool = False) -> Plan:
     return _bulk.plan_of(None, _replyio.PlanFile.open(None, path, recover=recover))
 
 
+def suspicions_of(plan: Plan) -> Sequence[tuple[str, int, int]]:
+    """Returns the columns that have suspicious cells, with the number of such cells and the first row."""
+    return plan._suspicions()
+
+
 def reverse(plan: Plan) -> Plan:
     """Returns the plan that `Plan.revert` applies, in a file next to the reverted one."""
     return plan._file.reverse()
@@ -144,7 +151,7 @@ class PlanTable:
         """Creates a table.
 
         Args:
-            name: "rows", "changes" or "failures".
+            name: "rows", "changes", "failures" or "suspicious_changes".
             source: The table in the file, or a function that reads it.
         """
         self._name = name
@@ -332,6 +339,15 @@ class _PlanView:
         return PlanTable("changes", self._file.changes)
 
     @property
+    def suspicious_changes(self) -> PlanTable:
+        """The changes whose new value may be a mistake; see `Plan.suspicious`.
+
+        The columns are those of `changes`. A suspicious cell that changes nothing, because its account has the same
+        value, is not here.
+        """
+        return PlanTable("suspicious_changes", self._file.suspicious_changes)
+
+    @property
     def failures(self) -> PlanTable:
         """The rows that are invalid, not found, ambiguous, conflicts, failed or unknown, with the reason.
 
@@ -343,7 +359,7 @@ class _PlanView:
     def export(
         self,
         path: str | os.PathLike[str],
-        table: Literal["rows", "changes", "failures"] = "rows",
+        table: Literal["rows", "changes", "failures", "suspicious_changes"] = "rows",
         *,
         overwrite: bool = False,
         for_spreadsheet: bool = False,
@@ -357,7 +373,7 @@ class _PlanView:
         Args:
             path: The file. `.csv` (with commas), `.tsv` (with tabs), `.jsonl` or `.ndjson` (one object per line),
                 `.parquet` (needs pyarrow or polars). Text files are UTF-8.
-            table: "rows" (the default), "changes" or "failures".
+            table: "rows" (the default), "changes", "failures" or "suspicious_changes".
             overwrite: Whether to replace an existing file. Default False.
             for_spreadsheet: Whether people open the CSV file in a spreadsheet. A spreadsheet may run a text as a
                 formula if `=`, `+`, `-` or `@` is at its beginning or after a separator, a tab or a line end. With
@@ -394,6 +410,13 @@ class _PlanView:
         failed = text.not_done(counts) - counts.get("pending", 0) + stored_otherwise
         first = self._file.first_failures(text.SHOWN_FAILURES) if failed else []
         return text.failures_html(first, failed) + text.changes_html(*self._file.first_changes(text.SHOWN_ROWS))
+
+    def _conflicts(self, counts: Mapping[Status, int]) -> list[int]:
+        """Returns the rows in conflict that the HTML shows and that can be overwritten, if no row has failed."""
+        if not counts.get("conflict") or counts.get("failed"):
+            return []
+        first = self._file.first_failures(text.SHOWN_FAILURES)
+        return [record["row"] for record in first if text.can_be_overwritten(record)]
 
     def join(self, table: Any, *, prefix: str = "") -> Any:
         """Adds the status and the reason of each row to your table.
@@ -848,16 +871,21 @@ class Plan(_PlanView):
         """The number of suspicious cells by column.
 
         Suspicious cells are texts that often mean an empty value, such as `NULL`, `N/A`, `-` and `nan`; numbers that a
-        spreadsheet has shortened, such as a phone number as `4.91E+11`; formulas; texts that begin or end with white
-        space or an invisible character; texts in double quotes; texts that a program has damaged, such as `AT&amp;T`;
-        and possible error values of LibreOffice. The plan sends them unchanged, unless `null_values=` treats them as
-        empty cells.
+        program has altered, such as a phone number as `4.91E+11` or `4721000001.0`; dates; formulas; texts that begin
+        or end with white space or an invisible character; texts in double quotes; texts that a program has damaged,
+        such as `AT&amp;T` or `BÃ¦rum`; and possible error values of LibreOffice. The plan sends them unchanged, unless
+        `null_values=` treats them as empty cells. `suspicious_changes` has those that the plan writes.
         """
-        return {column: cells for column, cells, _ in self._file.header().get("suspicious", ())}
+        return {column: cells for column, cells, _ in self._suspicions()}
+
+    def _suspicions(self) -> Sequence[tuple[str, int, int]]:
+        """Returns the columns that have suspicious cells, with the number of such cells and the first row."""
+        found: Sequence[tuple[str, int, int]] = self._file.header().get("suspicious", ())
+        return found
 
     def _notes(self) -> list[str]:
         """Returns what people must know before they apply the plan."""
-        return [text.cleared_text(self.cleared), text.suspicious_text(self.suspicious)]
+        return [text.cleared_text(self.cleared), text.suspicious_text(self._suspicions())]
 
     def _cost(self) -> str:
         header = self._file.header()
@@ -876,7 +904,7 @@ class Plan(_PlanView):
         try:
             counts = self.counts
             read_only = None if self.requests is not None else self._file.opening()
-            hints = text.plan_hints(counts, rest_of(self, counts), read_only, text.as_frame())
+            hints = text.plan_hints(counts, rest_of(self, counts), read_only, text.as_frame(), self._conflicts(counts))
             inner = self._rows_html(counts, self._file.stored_otherwise())
             return text.box_html(title, self._cost(), counts, inner, hints, self._notes())
         except ReplyError as error:
@@ -958,7 +986,7 @@ class ApplyResult(_PlanView):
             row = f"row {first.get('row')}: "
             reason = safe_text(str(first.get("error") or first.get("status")))
             message += f"; the first is {row}{reason.removeprefix(row)}"
-        message += "; .failures lists these rows, except pending ones"
+        message += "; result.failures lists these rows, except pending ones"
         raise ReplyError(message, may_have_been_applied=self._counts.get("unknown", 0) > 0)
 
     def __repr__(self) -> str:
@@ -970,7 +998,8 @@ class ApplyResult(_PlanView):
         title = f"Result of {self._name()}"
         try:
             rest = rest_of(self, self._counts)
-            hints = text.result_hints(self._counts, rest, self._stored_otherwise, text.as_frame())
+            conflicts = self._conflicts(self._counts)
+            hints = text.result_hints(self._counts, rest, self._stored_otherwise, text.as_frame(), conflicts)
             inner = self._rows_html(self._counts, self._stored_otherwise)
             return text.box_html(title, self._spent(), self._counts, inner, hints, self._notes())
         except ReplyError as error:  # the counts are known, but the file is missing

@@ -28,6 +28,7 @@ use crate::lock::lock;
 use crate::plan::Value;
 use crate::plan::file::{self, ChangeView, FileError, RowView};
 use crate::plan::run::{self, ApplyOptions, OnConflict, OnUnknownMember, Selection};
+use crate::plan::source::is_suspicious;
 
 /// A plan: a view of its file.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -250,6 +251,21 @@ impl PlanFile {
         guarded(py, "changes", || {
             let mut changes = Vec::new();
             self.with(py, |file| file.for_each_change(|change| changes.push(change)))?;
+            Report::of_changes(&changes)
+        })
+    }
+
+    /// The changes to a value that may be a mistake.
+    fn suspicious_changes(&self, py: Python<'_>) -> PyResult<Report> {
+        guarded(py, "suspicious_changes", || {
+            let mut changes = Vec::new();
+            self.with(py, |file| {
+                file.for_each_change(|change| {
+                    if matches!(&change.after, Value::Text(text) if is_suspicious(text)) {
+                        changes.push(change);
+                    }
+                })
+            })?;
             Report::of_changes(&changes)
         })
     }

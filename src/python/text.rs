@@ -23,6 +23,12 @@ pub(super) fn exact_text<'py>(text: &Bound<'py, PyString>, limit: Option<usize>)
     guarded(text.py(), "exact_text", || shown(text, limit, crate::text::exact_text))
 }
 
+/// Returns whether a text of a table often means an empty value.
+#[pyfunction]
+pub(super) fn means_nothing(py: Python<'_>, text: &str) -> PyResult<bool> {
+    guarded(py, "means_nothing", || Ok(crate::plan::source::means_nothing(text)))
+}
+
 fn shown<'py>(
     text: &Bound<'py, PyString>,
     limit: Option<usize>,

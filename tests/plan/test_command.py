@@ -61,6 +61,13 @@ class Command:
         )  # fmt: skip
         return done.returncode, json.loads(done.stdout or "null"), done.stderr
 
+    def table(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """What a person sees."""
+        return subprocess.run(
+            [sys.executable, "-m", "replyio", *words, "--format", "table"],
+            env=environment(self.service), cwd=self.folder, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
     def counts(self, *words: str) -> dict[str, int]:
         """The counts that a command gives, which it ends well with."""
         code, rows, told = self(*words)
@@ -118,6 +125,33 @@ def test_status_and_plans_need_no_key(command: Command) -> None:
     assert (code, Counts(shown.pop("counts")), told, shown) == (0, {"pending": 4}, "", {})
     assert command("plans", "--prune", REPLY_API_KEY="")[2] == "replyio: 1 plan removed\n"
     assert replyio.plans() == []
+
+
+def test_a_table_of_plans_shows_whole_paths(command: Command) -> None:
+    command.counts("plan", "rows.csv")
+    [kept] = replyio.plans()
+    assert len(kept.path) > 40
+    assert command.table("plans").stdout.splitlines()[1].endswith(kept.path)
+
+
+def test_pruning_says_which_plans_stay(command: Command) -> None:
+    for _ in range(2):
+        command.counts("plan", "rows.csv")
+    command.counts("apply", replyio.plans()[0].path)
+    told = "1 plan removed; plans that may have changed an account, are in use or cannot be read stay for 30 days"
+    assert command("plans", "--prune")[2] == f"replyio: {told}\n"
+    assert [kept.counts for kept in replyio.plans()] == [{"changed": 4}]
+
+
+def test_what_has_nothing_to_show_is_said_in_words(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "n.replyplan")
+    told = {"failures": "no failures", "suspicious": "no suspicious changes"}
+    for view, expected in told.items():
+        done = command.table("status", "n.replyplan", "--show", view)
+        assert (done.stdout, done.stderr) == ("", f"replyio: {expected}\n")
+    done = command.table("revert", "n.replyplan")
+    expected = "replyio: nothing to revert: the plan has changed no account\n"
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1:]) == (0, "", expected.splitlines())
 
 
 @posix

@@ -314,7 +314,7 @@ def test_ctrl_c_leaves_nothing(plan: Plan, tmp_path: Path, monkeypatch: pytest.M
     [
         ("rows.xlsx", {}, "path must end in .csv, .tsv, .jsonl, .ndjson or .parquet, not in '.xlsx'"),
         ("rows", {}, "path must end in .csv, .tsv, .jsonl, .ndjson or .parquet, not in ''"),
-        ("rows.csv", {"table": "counts"}, "table must be one of rows, changes, failures"),
+        ("rows.csv", {"table": "counts"}, "table must be one of rows, changes, failures, suspicious_changes"),
         ("rows.jsonl", {"for_spreadsheet": True}, "for_spreadsheet is for .csv and .tsv, not for .jsonl"),
     ],
 )

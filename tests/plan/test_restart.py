@@ -156,7 +156,7 @@ def test_a_plan_that_has_the_previous_values_of_accounts_is_not_replaced(
                 "replace",
                 "it may have written 2 rows, and only this file can revert them; choose another name with save",
             ),
-            ("resume", r"or options, .*; choose another name with save_as=, open this plan with open_plan\(\)$"),
+            ("resume", r"or options, .*; choose another name with save_as=, or look at .* with open_plan\(\)$"),
         ]:
             with pytest.raises(PlanError, match=message):
                 plan(client, mode, moves([4]), save_as=path, if_exists=if_exists)

@@ -182,7 +182,7 @@ def test_a_revert_that_was_stopped_before_its_first_update_does_not_hold_its_pla
         with pytest.raises(AuthenticationError):
             plan.revert(progress=False)
         service.clear_faults()
-        with pytest.raises(PlanError, match=r"or revert the revert") as refused:
+        with pytest.raises(PlanError, match=r"revert that revert, then use apply") as refused:
             do(plan, "apply", mode)
         assert str(tmp_path / "a.revert.replyplan") in str(refused.value)
         # The way out that the error names sends nothing.

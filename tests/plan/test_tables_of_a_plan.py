@@ -247,9 +247,15 @@ SUSPICIOUS = [
 
 def test_suspicious_cells_are_counted_and_shown_wherever_a_plan_is(client: ReplyClient, tmp_path: Path) -> None:
     made = plan(client, "sync", SUSPICIOUS, save_as=tmp_path / "a.replyplan")
-    told = "3 suspicious cells, such as NULL, 4.9E+11, =A1 or a text with spaces around it: 2 in city, 1 in phone"
+    told = (
+        "3 suspicious cells, such as NULL, 4.9E+11, =A1 or a text with spaces around it: 2 in city (from row 0), 1 in "
+        "phone (row 0)"
+    )
     for each in (made, client.open_plan(made.path), replyio.read_plan(made.path)):
         assert each.suspicious == {"city": 2, "phone": 1}
+        assert [(row["row"], row["field"], row["after"]) for row in each.suspicious_changes] == [
+            (0, "city", "NULL"), (0, "phone", "4.91E+11"), (1, "city", "-"),
+        ]  # fmt: skip
         assert told in repr(each)
         assert told in each._repr_html_()
     again = plan(client, "sync", SUSPICIOUS, save_as=made.path, if_exists="resume")
@@ -257,6 +263,22 @@ def test_suspicious_cells_are_counted_and_shown_wherever_a_plan_is(client: Reply
     assert plan(client, "sync", SUSPICIOUS, null_values=["NULL", "-", "4.91E+11"]).suspicious == {}
     assert "suspicious" not in repr(plan(client, "sync", moves([1])))
     assert do(do(made, "apply").plan, "revert").plan.suspicious == {}
+
+
+def test_the_command_lists_suspicious_cells_with_their_rows(service: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,phone\n1,4721000001.0\n2,22\n3,4721000002.0\n", encoding="utf-8")
+    told = command(service, tmp_path, "plan", "a.csv", "--save-as", "a.replyplan")[2]
+    assert "the plan writes 4721000001.0 in row 0, 4721000002.0 in row 2; `replyio status" in told
+    assert "--null-value" not in told, "a number is no text for an empty value"
+    words = ("status", "a.replyplan", "--show", "suspicious")
+    _, out, _ = command(service, tmp_path, *words, "--format", "csv")
+    assert [(row["row"], row["after"]) for row in csv.DictReader(out.splitlines())] == [
+        ("0", "4721000001.0"), ("2", "4721000002.0"),
+    ]  # fmt: skip
+    assert command(service, tmp_path, *words, "--export", "s.csv")[2] == "replyio: 2 rows written to s.csv\n"
+    command(service, tmp_path, "apply", "a.replyplan")
+    (tmp_path / "b.csv").write_text("id,phone\n1,4721000001.0\n", encoding="utf-8")
+    assert "none of them changes an account" in command(service, tmp_path, "plan", "b.csv")[2]
 
 
 # Texts that differ only in what people do not see, and what a table shows of them.
@@ -346,8 +368,13 @@ def test_the_command_reads_columns_encodings_and_words_for_nothing(service: Sand
     code, out, told = command(service, tmp_path, *words)
     assert code == 0, told
     assert Counts(json.loads(out)["counts"]) == {"pending": 2}
-    assert re.search("1 suspicious cell, such as NULL, .*: 1 in Website; pass --null-value", told)
-    assert "suspicious" in command(service, tmp_path, "status", "crm.replyplan")[2]
+    shown = (
+        r"1 suspicious cell, such as NULL, .*: 1 in Website \(row 1\); the plan writes - in row 1; `replyio status "
+        r"crm.replyplan --show suspicious` lists them; `replyio plan` with --null-value=- reads such a text as an "
+        r"empty cell\n"
+    )
+    for printed in (told, command(service, tmp_path, "status", "crm.replyplan")[2]):
+        assert re.search(shown, printed), printed
     code, _, told = command(service, tmp_path, *words, "--replace", "--null-value", "-")
     assert (code, "suspicious" in told) == (0, False)
     assert command(service, tmp_path, "apply", "crm.replyplan")[0] == 0
