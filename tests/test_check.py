@@ -540,7 +540,7 @@ def test_an_account_that_another_call_of_this_process_changes_is_not_written() -
         report = client.with_options(timeout=1.0).check(write=9000001)
         patching.join()
         assert sum(request.method == "PUT" for request in sandbox.requests) == 1
-    assert "another update of the account by this process did not finish in time" in said(report, "update")
+    assert "another update of the account, by this process, did not finish in time" in said(report, "update")
 
 
 def test_an_update_for_which_the_quota_has_no_slot_says_so_and_what_helps() -> None:

@@ -466,7 +466,11 @@ AT = {face: "" if face in UPDATES else r"/items/0" for face in ALL}
     Row("truncated", replying(lambda request: response(request.good[:-9])), wrong("valid JSON")),
     Row("truncated_by_the_close", lambda peer: answer_and_leave(peer, truncated), wrong("valid JSON")),
     Row("not_utf8", answering(mutated(b"account 7", b"acc\xff\xfe7")), wrong("valid JSON")),
-    Row("a_byte_order_mark", replying(lambda request: response(b"\xef\xbb\xbf" + request.good)), wrong("valid JSON")),
+    Row(
+        "two_byte_order_marks",
+        replying(lambda request: response(b"\xef\xbb\xbf" * 2 + request.good)),
+        wrong("valid JSON"),
+    ),
     Row("gzip", whole(b"\x1f\x8b\x08\x00" + bytes(20), "Content-Encoding: gzip"), wrong("valid JSON")),
     Row("a_million_brackets", whole(b"[" * 1_000_000), wrong("valid JSON")),
     Row("a_million_brackets_inside", answering(mutated(CITY, b'"x":' + b"[" * 400_000)), wrong("valid JSON")),

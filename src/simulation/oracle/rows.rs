@@ -238,10 +238,13 @@ fn is_altered(stage: &Stage, lane: usize, number: usize, last: &Put, changes: &[
         let is_in_doubt = put.may_be_applied() && !put.is_answered_well();
         put.id == last.id && put.sent < last.sent && is_in_doubt && is_of(stage, lane, number, put)
     };
-    let Some(first) = stage.puts.iter().map(|(_, put)| put).find(is_earlier) else { return false };
-    let unnamed = Field::ALL.iter().filter(|field| !changes.iter().any(|change| change.field == **field));
-    unnamed.copied().any(|field| {
-        !same(field, &first.value(field), &Value::Null) && !same(field, &first.value(field), &last.value(field))
+    let unnamed = || Field::ALL.iter().copied().filter(|field| !changes.iter().any(|change| change.field == *field));
+    // A late attempt can undo what a later one has read.
+    stage.puts.iter().map(|(_, put)| put).filter(is_earlier).any(|earlier| {
+        unnamed().any(|field| {
+            let had = earlier.value(field);
+            !same(field, &had, &Value::Null) && !same(field, &had, &last.value(field))
+        })
     })
 }
 
