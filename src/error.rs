@@ -16,6 +16,9 @@ use crate::problem::Problem;
 /// The reason of an answer that names another URL.
 pub(crate) const REDIRECT: &str = "a redirect, which would send the key to another address";
 
+/// The beginning of the service's codes of problems with an account.
+const CODES: &str = "contactAccount.";
+
 /// An operation of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -161,23 +164,10 @@ pub enum Failure {
 pub(crate) enum Delivery {
     /// It was not sent.
     NotSent,
-    /// An answer says that it was not applied.
+    /// The service says that it was not applied.
     Refused,
-    /// It was sent, but no answer confirmed it.
+    /// It was sent, and no answer of the service tells whether it was applied.
     Unknown,
-}
-
-impl Delivery {
-    /// Returns what an unexpected status says about the update.
-    const fn of_status(status: u16) -> Self {
-        match status {
-            // A gateway sends these if it stops waiting.
-            408 | 499 => Self::Unknown,
-            // These redirects ask the client to send the same request to another URL.
-            301 | 302 | 307 | 308 | 400..=498 => Self::Refused,
-            _ => Self::Unknown,
-        }
-    }
 }
 
 /// Where the transport failed.
@@ -376,8 +366,8 @@ impl Failure {
         let code = answer.problem.code.as_deref().unwrap_or_default();
         match answer.status {
             404 => code == "contactAccount.notFound",
-            403 => code.starts_with("contactAccount."),
-            400 | 409 | 412 | 413 | 422 => answer.is_problem || code.starts_with("contactAccount."),
+            403 => code.starts_with(CODES),
+            400 | 409 | 412 | 413 | 422 => answer.is_problem || code.starts_with(CODES),
             _ => false,
         }
     }
@@ -417,15 +407,33 @@ impl Failure {
             | Self::Unsettled { .. }
             | Self::Internal(_) => Delivery::NotSent,
             Self::Transport(fault) if !fault.sent => Delivery::NotSent,
-            Self::Transport(_) | Self::Deadline { .. } => Delivery::Unknown,
-            Self::Api(answer) => Delivery::of_status(answer.status),
-            Self::Unexpected(unexpected) => unexpected.status.map_or(Delivery::Unknown, Delivery::of_status),
+            Self::Api(answer) if answer.is_refusal() => Delivery::Refused,
+            // A proxy may have replaced the answer to an update that the service applied.
+            Self::Transport(_) | Self::Deadline { .. } | Self::Api(_) | Self::Unexpected(_) => Delivery::Unknown,
         }
     }
 
     /// Returns whether the service may have applied the request without confirming it.
     pub(crate) fn may_have_been_applied(&self) -> bool {
         self.delivery() == Delivery::Unknown
+    }
+}
+
+impl ApiFailure {
+    /// Returns whether the service itself refuses the request. A proxy can send the same status, even after the service
+    /// has executed the request.
+    fn is_refusal(&self) -> bool {
+        let code = self.problem.code.as_deref();
+        let is_from_service = self.is_problem || code.is_some_and(|code| code.starts_with(CODES));
+        match self.status {
+            // The service sends these without a body.
+            401 | 429 => !self.is_page,
+            // A gateway sends this if it stops waiting.
+            408 => false,
+            403 | 404 => is_from_service && code.is_some(),
+            400..=499 => is_from_service,
+            _ => false,
+        }
     }
 }
 

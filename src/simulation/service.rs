@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::{Map, Value as Json, json};
 
 use super::dice::Dice;
@@ -248,9 +248,18 @@ impl Service {
             Some(Fault::ServerError) => return none(problem(503, None)),
             Some(Fault::Busy) => return none(with(problem(502, None), RETRY_AFTER, &seconds.to_string())),
             Some(Fault::Throttled) => return none(with(problem(429, None), RETRY_AFTER, &seconds.to_string())),
-            Some(Fault::GatewayNotFound) => return none(html(404)),
-            Some(Fault::GatewayForbidden) => return none(problem(403, None)),
-            Some(Fault::LoginPage) => return none(html(200)),
+            Some(fault @ (Fault::GatewayNotFound | Fault::GatewayForbidden | Fault::LoginPage)) => {
+                let mut dice = Dice::new(self.seed, "gateway", number as u64);
+                let reply = match fault {
+                    Fault::GatewayNotFound => html(404),
+                    Fault::GatewayForbidden => problem(403, None),
+                    _ if dice.chance(500) => with(plain(302, Vec::new()), LOCATION, "https://login.example/"),
+                    _ => html(200),
+                };
+                let is_passed_on = dice.chance(500);
+                let passed_on = is_passed_on.then(|| self.handle(now, number, process, asked, headers, None));
+                return (reply, passed_on.map_or(Effect::None, |(_, effect)| effect));
+            }
             _ => {}
         }
         if self.login_wall.is_some_and(|(from, until)| (from..until).contains(&now)) && !self.is_calm {

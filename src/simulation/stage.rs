@@ -117,8 +117,8 @@ pub(super) struct Put {
     pub(super) sent: Duration,
     pub(super) arrived: Option<Duration>,
     pub(super) effect: Effect,
-    /// Whether its answer is valid, once there is one.
-    pub(super) answer: Option<(u16, bool)>,
+    /// What its answer says, once there is one.
+    answer: Option<Said>,
     /// When the client received the answer.
     pub(super) delivered: Option<Duration>,
     /// Whether the client waits for the answer.
@@ -127,10 +127,32 @@ pub(super) struct Put {
     pub(super) over: Option<Duration>,
 }
 
+/// What an answer says of its update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Applied,
+    /// The service did not apply it.
+    Refused,
+    /// The answer may be from a proxy, also if the service applied the update.
+    Nothing,
+}
+
+impl Said {
+    fn of(reply: &Reply, is_good: bool) -> Self {
+        let has_code = || serde_json::from_slice(&reply.body).is_ok_and(|body: Json| body["code"].is_string());
+        match reply.status {
+            _ if is_good => Self::Applied,
+            403 | 404 if !has_code() => Self::Nothing,
+            400..500 => Self::Refused,
+            _ => Self::Nothing,
+        }
+    }
+}
+
 impl Put {
     /// Returns whether no answer has shown that it was not applied.
     pub(super) fn may_be_applied(&self) -> bool {
-        let is_refused = matches!(self.answer, Some((400..500, _)));
+        let is_refused = self.answer == Some(Said::Refused);
         self.effect == Effect::Written || self.delivered.is_none() || !is_refused
     }
 
@@ -139,7 +161,7 @@ impl Put {
     }
 
     pub(super) fn is_answered_well(&self) -> bool {
-        self.delivered.is_some() && matches!(self.answer, Some((_, true)))
+        self.delivered.is_some() && self.answer == Some(Said::Applied)
     }
 }
 
@@ -584,7 +606,7 @@ impl Stage {
                     .is_some_and(|shown| !super::oracle::same(**field, &put.value(**field), shown.get(**field)))
             };
             put.differs = put.has_lost || put.has_reset || Field::ALL.iter().any(|field| differs(&field));
-            put.answer = Some((reply.status, is_good));
+            put.answer = Some(Said::of(&reply, is_good));
             let operation = put.operation;
             if effect == Effect::Written && self.operations.get(operation).is_some_and(|it| it.is_said_unapplied) {
                 self.violated(2, "an update is applied after its call said that none was".to_owned());

@@ -34,11 +34,11 @@ enumerated! {
         Busy,
         /// A 429 that the quota does not explain, as other programs of the user cause it.
         Throttled,
-        /// A 404 from a proxy.
+        /// A 404 from a proxy, which may replace the answer of the service.
         GatewayNotFound,
-        /// A 403 without a code from a proxy.
+        /// A 403 without a code from a proxy, which may replace the answer of the service.
         GatewayForbidden,
-        /// A 200 with an HTML page from a proxy.
+        /// A 200 with an HTML page, or a redirect to one, from a proxy, which may replace the answer of the service.
         LoginPage,
         /// The answer is about another account.
         OtherAccount,

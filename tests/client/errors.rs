@@ -151,13 +151,25 @@ async fn an_update_may_have_been_applied_unless_an_answer_or_a_missing_connectio
         (page(), true),
         (Fault { close: true, ..Fault::default() }, true),
         (Fault { cut: Some(20), ..Fault::default() }, true),
-        (always(302), false),
-        (always(400), false),
-        (always(403), false),
-        (always(404), false),
-        (always(413), false),
-        (always(418), false),
-        (always(429), false),
+        (always(302), true),
+        (problem(400, &json!({"title": "Bad"})), false),
+        (problem(413, &json!({"title": "Too long"})), false),
+        (problem(418, &json!({"title": "A teapot"})), false),
+        (problem(403, &json!({"title": "Forbidden", "code": "TEAM_ACCESS_DENIED"})), false),
+        (answering(403, &[], r#"{"code": "contactAccount.forbidden"}"#), false),
+        (answering(401, &[], ""), false),
+        (answering(429, &[], ""), false),
+        // A proxy may have replaced the answer to an update that the service applied.
+        (answering(403, &[("content-type", "application/json")], r#"{"code": "blocked"}"#), true),
+        (problem(403, &json!({"title": "Forbidden"})), true),
+        (problem(404, &json!({"title": "Not found"})), true),
+        (problem(408, &json!({"title": "Timeout"})), true),
+        (answering(400, &[], "<html>"), true),
+        (answering(401, &[], "<html>"), true),
+        (answering(404, &[], "<html>"), true),
+        (answering(413, &[], "<html>"), true),
+        (answering(418, &[], ""), true),
+        (answering(429, &[], "<html>"), true),
     ] {
         let shown = format!("{fault:?}");
         let sandbox = sandbox_with(|options| options.faults.push(fault));
@@ -299,12 +311,12 @@ async fn a_patch_that_broke_before_its_update_says_nothing_of_being_applied() {
 #[tokio::test]
 async fn what_an_earlier_attempt_may_have_done_is_told_although_the_last_one_was_answered() {
     let sandbox = sandbox_with(|options| {
-        options.faults = vec![Fault { reset: true, times: Some(1), ..Fault::default() }, once(404)];
+        options.faults = vec![Fault { reset: true, times: Some(1), ..Fault::default() }, once(409)];
     });
     let error = client(&sandbox).update(ID, &named("Acme")).await.unwrap_err();
     assert!(error.to_string().contains("an earlier attempt may have been applied"), "{error}");
     assert!(call_error(error).may_have_been_applied);
-    sandbox.add_fault(once(404));
+    sandbox.add_fault(once(409));
     let error = client(&sandbox).update(ID, &named("Acme")).await.unwrap_err();
     assert!(!error.to_string().contains("applied"), "{error}");
     assert!(!call_error(error).may_have_been_applied);

@@ -100,10 +100,10 @@ FORBIDDEN = {"title": "Forbidden", "status": 403, "code": "contactAccount.forbid
         (Fault(id=7, method="PUT", status=409), "failed"),
         (Fault(id=7, method="PUT", status=404, body=GONE), "not_found"),
         # Something in front of the service says so, and the service has not been asked.
-        (Fault(id=7, method="PUT", status=404), "failed"),
+        (Fault(id=7, method="PUT", status=404), "unknown"),
         (Fault(id=7, method="PUT", status=500), "unknown"),
         (Fault(id=7, method="PUT", status=503, retry_after=0), "unknown"),
-        (Fault(id=7, method="PUT", status=302, headers={"Location": "http://127.0.0.1:9/"}), "failed"),
+        (Fault(id=7, method="PUT", status=302, headers={"Location": "http://127.0.0.1:9/"}), "unknown"),
         (Fault(id=7, method="PUT", reset=True), "unknown"),
         (Fault(id=7, method="PUT", status=200, body="{"), "unknown"),
         # A page of something in between: nobody knows what the service did.

@@ -96,8 +96,8 @@ struct InDoubt {
     /// The members that had another value when the account was read again: the update reset them, or someone changed
     /// them. The service may apply the update later. `None` until then.
     altered: Option<Vec<String>>,
-    /// Whether an earlier run sent it, and this run reads its account first.
-    is_read_first: bool,
+    /// Whether this run reads its account between two attempts: the first of an earlier run, or one that a proxy answered.
+    is_read: bool,
 }
 
 /// The state of a run over a plan.
@@ -219,7 +219,7 @@ impl Machine {
             let row = row.or_else(|| self.singly.remove(place?));
             self.singly.extend(row);
             self.singly.rotate_right(usize::from(row.is_some()));
-            InDoubt { at_risk, altered: None, is_read_first: row.is_some() }
+            InDoubt { at_risk, altered: None, is_read: row.is_some() }
         });
         self
     }
@@ -296,9 +296,9 @@ impl Machine {
         if !self.ready.is_empty()
             && let Some(in_doubt) = self.in_doubt.take()
         {
-            // The account still has the members, or two runs got no answer about it. The next update is sent alone and
-            // shows the same.
-            if in_doubt.is_read_first || in_doubt.altered.is_some() {
+            // The account still has the members, or had them after an earlier attempt, or two runs got no answer about it.
+            // The next update is sent alone and shows the same.
+            if in_doubt.is_read || in_doubt.altered.is_some() {
                 return self.next(now);
             }
             let AtRisk { row, members, .. } = in_doubt.at_risk;

@@ -179,7 +179,13 @@ impl Policy {
             }
             *attempts += 1;
             let is_the_key = row.is_none() || streak.doubtful.len() >= SEVERAL;
-            return if is_the_key { Verdict::Stop } else { Verdict::SetAside };
+            // The next read of the account shows what the update did, if the service applied it.
+            let is_read_again = refusal.may_have_been_applied && *attempts == 1;
+            return match (is_the_key, is_read_again) {
+                (true, _) => Verdict::Stop,
+                (false, true) => Verdict::Retry(now),
+                (false, false) => Verdict::SetAside,
+            };
         }
         if now.saturating_sub(since) > PATIENCE || refusal.retry_after.is_some_and(|wait| wait > PATIENCE) {
             return Verdict::Stop;

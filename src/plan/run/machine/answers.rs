@@ -38,9 +38,12 @@ impl Machine {
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
                     let at_risk = AtRisk { row: row.row, members: at_risk, is_of_parent: false };
-                    let is_same = |old: &InDoubt| old.is_read_first && old.at_risk.row == row.row;
-                    let is_read_first = self.in_doubt.as_ref().is_some_and(is_same);
-                    self.in_doubt = Some(InDoubt { at_risk, altered: None, is_read_first });
+                    // An answer that a proxy has replaced comes after the update was applied, so a read shows what the
+                    // update did.
+                    let is_read =
+                        |old: &InDoubt| old.is_read || (refusal.kind == Kind::Doubtful && old.altered.is_some());
+                    let old = self.in_doubt.as_ref().filter(|old| old.at_risk.row == row.row);
+                    self.in_doubt = Some(InDoubt { at_risk, altered: None, is_read: old.is_some_and(is_read) });
                 }
                 if refusal.may_have_been_applied && !self.is_proven {
                     self.unproven = Some(row.row);

@@ -82,7 +82,8 @@ fn planned(rows: &[OpenRow]) -> HashMap<u64, Vec<Change>> {
     rows.iter().map(|row| (row.row, bergen())).collect()
 }
 
-fn call_failed(failure: Failure, may_have_been_applied: bool) -> Refusal {
+fn call_failed(failure: Failure) -> Refusal {
+    let may_have_been_applied = failure.may_have_been_applied();
     let call = Call { operation: Operation::Update, id: Some(1) };
     let error = CallError { call, attempts: 1, elapsed: Duration::ZERO, may_have_been_applied, failure };
     Error::Call(Box::new(error)).into()
@@ -100,18 +101,18 @@ fn status(status: u16, code: Option<&str>, retry_after: Option<Duration>) -> Ref
         is_page: false,
         refused_key: None,
     };
-    call_failed(Failure::Api(Box::new(answer)), status >= 500)
+    call_failed(Failure::Api(Box::new(answer)))
 }
 
 fn lost_answer() -> Refusal {
     let fault =
         TransportFault { kind: TransportKind::Broken, sent: true, detail: "the connection broke".into(), source: None };
-    call_failed(Failure::Transport(fault), true)
+    call_failed(Failure::Transport(fault))
 }
 
 fn login_page() -> Refusal {
     let unexpected = Unexpected { status: Some(200), reason: "not JSON".into(), excerpt: Some("<html>".into()) };
-    call_failed(Failure::Unexpected(unexpected), false)
+    call_failed(Failure::Unexpected(unexpected))
 }
 
 fn next_request(machine: &mut Machine, now: Duration) -> Request {
@@ -585,23 +586,59 @@ fn a_wait_of_more_than_two_hours_ends_the_run() {
 #[test]
 fn a_403_without_a_code_is_the_rows_own_once_the_key_is_known_to_work() {
     for (answers, expected, stops) in [
-        (vec![Some(403), None], vec![(0, Status::Failed), (1, Status::Changed)], false),
+        (vec![Some(403), None], vec![(0, Status::Unknown), (1, Status::Changed)], false),
         (vec![Some(403), Some(403), Some(403)], vec![], true),
-        (vec![Some(403)], vec![(0, Status::Failed)], false),
+        (vec![Some(403)], vec![(0, Status::Unknown)], false),
     ] {
-        let mut machine = looked(answers.len() as u64, SETTINGS);
-        let mut records = Vec::new();
-        for answer in &answers {
-            let update = next_update_among_looks(&mut machine);
-            let id = update.account.id;
-            let answer = answer.map_or_else(|| Ok(answered(id)), |code| Err(status(code, None, None)));
-            records.extend(machine.wrote(update, answer, at(0)));
-        }
-        assert_eq!(machine.next(at(0)), Next::Done);
+        let mut machine = Machine::new(rows(answers.len() as u64), Some(ItemsProof::Incomplete), SETTINGS);
+        let (_, mut records) = run_in_order(
+            &mut machine,
+            |id, _| account(id),
+            |machine, update, _, now| {
+                let id = update.account.id;
+                let answer = answers[usize::try_from(id).unwrap() - 1];
+                let answer = answer.map_or_else(|| Ok(answered(id)), |code| Err(status(code, None, None)));
+                machine.wrote(update, answer, now)
+            },
+        );
         records.extend(machine.last_records());
         let mut found = statuses(&records);
         found.sort_unstable();
         assert_eq!((found, machine.into_stop().is_some()), (expected, stops), "{answers:?}");
+    }
+}
+
+#[test]
+fn an_update_whose_answer_a_proxy_replaced_is_sent_again_and_never_counts_as_unsent() {
+    let redirect = || {
+        call_failed(Failure::Unexpected(Unexpected { status: Some(302), reason: "elsewhere".into(), excerpt: None }))
+    };
+    for answer in [redirect, || status(403, None, None), || status(404, None, None), || status(400, None, None)] {
+        for keeps_answering in [false, true] {
+            let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), SETTINGS);
+            let (written, mut records) = run_in_order(
+                &mut machine,
+                // The service has applied the update, and kept the stage.
+                |id, written| if written.contains(&id) { with_stage_of(id, answered(id)) } else { staged(id) },
+                |machine, update, before, now| {
+                    let id = update.account.id;
+                    let is_replaced = id == 1 && (keeps_answering || before.is_empty());
+                    machine.wrote(
+                        update,
+                        if is_replaced { Err(answer()) } else { Ok(with_stage_of(id, answered(id))) },
+                        now,
+                    )
+                },
+            );
+            records.extend(machine.last_records());
+            assert!(machine.into_stop().is_none());
+            assert_eq!(written, [1, 1, 2]);
+            assert!(!records.iter().any(|record| matches!(record, Record::NotSent { .. })), "{records:?}");
+            let first = if keeps_answering { Status::Unknown } else { Status::Changed };
+            let mut found = statuses(&records);
+            found.sort_unstable();
+            assert_eq!(found, [(0, first), (1, Status::Changed)]);
+        }
     }
 }
 
@@ -1082,6 +1119,10 @@ fn an_update_that_clears_the_stage_stops_the_run_and_one_that_keeps_it_is_shown_
 
 fn staged(id: i64) -> ContactAccount {
     in_stage(id, 3, "Lead")
+}
+
+fn with_stage_of(id: i64, other: ContactAccount) -> ContactAccount {
+    ContactAccount { stage: staged(id).stage, ..other }
 }
 
 fn in_stage(id: i64, stage: i64, name: &str) -> ContactAccount {
@@ -1895,19 +1936,17 @@ fn a_row_that_may_have_been_sent_and_is_all_there_is_sent_again_whatever_became_
 #[test]
 fn an_update_whose_effect_stays_unknown_ends_the_run_before_another_may_clear_a_member() {
     let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), SETTINGS);
-    let answered_otherwise = || {
-        let unexpected = Unexpected { status: Some(200), reason: "another account".into(), excerpt: None };
-        call_failed(Failure::Unexpected(unexpected), true)
-    };
     let mut written = Vec::new();
     while machine.next(at(0)) == Next::Request {
         match machine.start(at(0)).unwrap() {
             Request::Account { row } => {
-                machine.looked_at_account(row, bergen(), Ok(staged(row.account_id.unwrap())), at(0));
+                let id = row.account_id.unwrap();
+                let answer = if written.contains(&id) { Err(login_page()) } else { Ok(staged(id)) };
+                machine.looked_at_account(row, bergen(), answer, at(0));
             }
             Request::Update(update) => {
                 written.push(update.account.id);
-                machine.wrote(*update, Err(answered_otherwise()), at(0));
+                machine.wrote(*update, Err(login_page()), at(0));
             }
             Request::Page { .. } => panic!("pages were shown to be incomplete"),
         }
@@ -2081,14 +2120,14 @@ fn a_row_in_doubt_that_another_success_has_given_up_ends_the_run_with_an_error()
     while machine.next(at(0)) == Next::Request {
         match machine.start(at(0)).unwrap() {
             Request::Account { row } => {
-                machine.looked_at_account(row, bergen(), Ok(shown(row.account_id.unwrap())), at(0));
+                let id = row.account_id.unwrap();
+                let answer = if written.contains(&id) { Err(login_page()) } else { Ok(shown(id)) };
+                machine.looked_at_account(row, bergen(), answer, at(0));
             }
             Request::Update(update) => {
                 let id = update.account.id;
                 written.push(id);
-                let unexpected = Unexpected { status: Some(200), reason: "another account".into(), excerpt: None };
-                let answer =
-                    if id == 1 { Err(call_failed(Failure::Unexpected(unexpected), true)) } else { Ok(answered(id)) };
+                let answer = if id == 1 { Err(login_page()) } else { Ok(answered(id)) };
                 machine.wrote(*update, answer, at(0));
             }
             Request::Page { .. } => panic!("pages were shown to be incomplete"),
