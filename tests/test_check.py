@@ -584,8 +584,9 @@ def test_a_key_without_a_scope_is_accepted_and_says_so() -> None:
         before = state(sandbox)
         report = written(sandbox, api_key=KEY)
         assert state(sandbox) == before
-    assert differing(report) == {"update"}, str(report)
-    assert "The update was not applied: the service answered 403" in said(report, "update")
+    # Without a code, a 403 may be from a proxy that has replaced the answer of the service.
+    assert differing(report) == {"update", "restored"}, str(report)
+    assert "no answer confirmed it: the service answered 403: the key lacks the scope" in said(report, "update")
 
 
 def test_an_account_that_cannot_be_restored_is_told_exactly() -> None:
@@ -728,7 +729,8 @@ def test_every_value_that_an_update_without_an_answer_may_have_altered_is_told(a
 
 
 def test_an_update_that_was_refused_loses_nothing() -> None:
-    with losing(*refusing(*range(LISTED + 2, 30))) as sandbox:
+    refused = {"status": 403, "body": {"title": "no", "code": "contactAccount.forbidden"}}
+    with losing(*(Fault(request=number, **refused) for number in range(LISTED + 2, 30))) as sandbox:
         report = written(sandbox)
     assert report.to_restore == {}, str(report)
 

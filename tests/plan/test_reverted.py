@@ -175,7 +175,7 @@ def test_a_revert_that_was_stopped_before_its_first_update_does_not_hold_its_pla
 ) -> None:
     with service.client(quota=None) as client:
         plan = client.plan_contact_account_updates(moves(range(1, 7)), save_as=tmp_path / "a.replyplan", progress=False)
-        service.add_fault(Fault(method="PUT", id=1, status=403))
+        service.add_fault(Fault(method="PUT", id=1, status=400))
         assert plan.apply(limit=4, progress=False).counts == {"failed": 1, "changed": 3, "pending": 2}
         service.clear_faults()
         service.add_fault(Fault(method="GET", status=401))
