@@ -152,6 +152,18 @@ impl FieldSet {
         self.0 & (1 << field as u32) != 0
     }
 
+    /// Returns the set as a number, for a plan file. A new field must get the last bit, or the file a new format.
+    #[cfg(feature = "plan")]
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Returns the set of such a number.
+    #[cfg(feature = "plan")]
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+
     /// Adds a field. Returns whether it is new.
     pub const fn insert(&mut self, field: Field) -> bool {
         let is_new = !self.contains(field);

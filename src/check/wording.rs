@@ -149,13 +149,16 @@ fn list_items(facts: &Facts) -> Finding {
     say("List items cut the text of", &cut);
     say("List items and GET differ in", &differ);
     say("GET lacks values that list items have:", &only);
-    finding(
-        "list_items",
-        found.join(" "),
+    let follows = if only.is_empty() {
         "Where the list is not enough, a plan reads the accounts one by one, with one extra request per row. An \
-        account that someone changes during the check can differ too; run the check again to be sure.",
-        true,
-    )
+        account that someone changes during the check can differ too; run the check again to be sure."
+    } else {
+        "Someone may have changed an account during the check; run the check again to be sure. If it finds the same, \
+        do not update accounts with this version: an update built on GET clears what GET lacks. A plan stops before \
+        it updates such an account, unless it has on_unknown_member=\"clear\". A patch reads no list, so it clears the \
+        value."
+    };
+    finding("list_items", found.join(" "), follows, true)
 }
 
 fn dates(facts: &Facts) -> Finding {

@@ -11,8 +11,9 @@ use super::fingerprint::Fingerprints;
 use super::ids::Ids;
 use super::source::{Key, Options, Table};
 use super::{Change, MatchOn, Mode, Nulls, SHORTEST_CUT, Status, Value, domain};
-use crate::account::{ContactAccount, Field};
+use crate::account::{ContactAccount, Field, FieldSet};
 use crate::answer::Item;
+use crate::change::filled;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 use crate::sabotage::{Guard, is_off};
 use crate::text::has_hidden_ends;
@@ -478,6 +479,7 @@ impl<'a> Planner<'a> {
             // An update needs the whole account, so a page that lacks a part of it is useless.
             position: place.filter(|_| account.is_complete() || is_off(Guard::CompleteItems)),
             weight: account.text_bytes() as u64,
+            listed: place.map(|_| fields_with_a_value(account)).unwrap_or_default(),
             changes,
             ..self.planned(row, Some(account.id), Status::Pending, None)
         }
@@ -513,8 +515,22 @@ impl<'a> Planner<'a> {
                 Key::Id(_) | Key::Missing => None,
             },
         };
-        PlannedRow { row, account_id, key, status, error, position: None, weight: 0, changes: Vec::new() }
+        PlannedRow {
+            row,
+            account_id,
+            key,
+            status,
+            error,
+            position: None,
+            weight: 0,
+            listed: FieldSet::default(),
+            changes: Vec::new(),
+        }
     }
+}
+
+fn fields_with_a_value(account: &ContactAccount) -> FieldSet {
+    Field::ALL.iter().copied().filter(|field| filled(*field, account.value(*field)).is_some()).collect()
 }
 
 impl MatchOn {
@@ -643,6 +659,17 @@ impl Look {
     }
 }
 
+/// Returns how many accounts to read, and how many to skip, so that the page has the account that was at a position.
+pub fn page_around(place: u64) -> (u32, u64) {
+    page_between(place, place)
+}
+
+fn page_between(first: u64, last: u64) -> (u32, u64) {
+    let (page, slack) = page_and_slack();
+    let skip = first.saturating_sub(slack);
+    (u32::try_from(last + 1 + slack - skip).unwrap_or(page).min(page), skip)
+}
+
 /// Returns the look for the rows from `start` on: the longest page with at most `most` of them, or a single account if
 /// a page would contain only one. `rows` are sorted by position; those without one come first.
 pub fn next_look(rows: &[OpenRow], start: usize, most: usize) -> Option<Look> {
@@ -658,7 +685,7 @@ pub fn next_look(rows: &[OpenRow], start: usize, most: usize) -> Option<Look> {
     if count < 2 {
         return Some(Look::Single(start));
     }
-    let top = u32::try_from(last_place + 1 + slack - skip).unwrap_or(page).min(page);
+    let (top, skip) = page_between(first_place, last_place);
     Some(Look::Page { rows: start..start + count, top, skip })
 }
 

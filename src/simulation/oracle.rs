@@ -110,6 +110,15 @@ fn was_cut(stage: &Stage, field: Field, shown: &Value, now: &Value, from: Durati
     (is_behind_a_mark || (is_cut(now) && same(field, &service.listed_value(field, now), shown))) && show_it()
 }
 
+/// Returns whether a field of an account had a value and none since the plan of a job was made.
+fn was_emptied(stage: &Stage, account: &Account, job: &Job) -> bool {
+    let from = job.planned.0.saturating_sub(stage.lag());
+    let was = |field: Field, is_empty: bool| {
+        had(account, field, from, stage.now(), |value| same(field, value, &Value::Null) == is_empty)
+    };
+    Field::ALL.iter().any(|field| was(*field, true) && was(*field, false))
+}
+
 fn had(account: &Account, field: Field, from: Duration, to: Duration, wanted: impl Fn(&Value) -> bool) -> bool {
     account.during(from, to).filter_map(|version| version.values.as_ref()).any(|values| wanted(values.get(field)))
 }
@@ -325,6 +334,17 @@ fn judge_requests(stage: &mut Stage, number: usize) {
             // A look and an update for each row, and the pages that contain several. A text that the list may have cut
             // is read once more.
             let calm = if stage.world.is(Trait::ItemsCut) { 3 * rows } else { 2 * rows + rows / 2 };
+            // If an answer lacks a member or has another stage, the account is read once more.
+            let has_members = stage.world.has_stages() || stage.world.is(Trait::UnknownMember);
+            let is_ours = |put: &Put| has_members && put.operation == number && put.is_answered_well();
+            let calm = calm + stage.puts.iter().filter(|(_, put)| is_ours(put)).count() as u64;
+            // If a field of an account was emptied since the plan was made, its page and the account are read again.
+            let is_emptied = |row: usize| {
+                let of_row = job.accounts.iter().find(|(_, other)| **other == row);
+                of_row.and_then(|(id, _)| stage.service.accounts.get(id)).is_some_and(|it| was_emptied(stage, it, job))
+            };
+            let emptied = (0..job.statuses.len()).filter(|row| how.part.has(*row as u64) && is_emptied(*row)).count();
+            let calm = calm + 2 * emptied as u64;
             let at_once = how.concurrency as u64;
             // A look is at most two minutes old, so a wait can repeat the looks of pending updates.
             let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);

@@ -141,8 +141,8 @@ fn a_newer_or_an_edited_plan_is_refused() {
     let foreign = |kind: &FileErrorKind| kind == &FileErrorKind::NotAPlan;
     let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten(Half::Plan);
     let cases: [(&str, Expected<'_>); 27] = [
-        ("PRAGMA user_version = 4", &newer),
-        ("PRAGMA user_version = 2", &older),
+        ("PRAGMA user_version = 5", &newer),
+        ("PRAGMA user_version = 3", &older),
         ("PRAGMA user_version = 0", &foreign),
         ("PRAGMA application_id = 1", &foreign),
         ("DELETE FROM plan WHERE key = 'sealed'", &half),

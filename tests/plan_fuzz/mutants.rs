@@ -25,6 +25,7 @@ const TABLES: [(&str, &str, &[&str]); 6] = [
             "error",
             "position",
             "weight",
+            "listed",
             "repeated",
             "stored_otherwise",
             "finished_at_ms",
@@ -122,8 +123,8 @@ const DEFINITIONS: [&str; 34] = [
     "PRAGMA auto_vacuum=INCREMENTAL; VACUUM",
     "PRAGMA application_id=0",
     "PRAGMA application_id=-1",
-    "PRAGMA user_version=2",
-    "PRAGMA user_version=4",
+    "PRAGMA user_version=3",
+    "PRAGMA user_version=5",
     "PRAGMA user_version=-2",
     "PRAGMA schema_version=2147483647",
     "PRAGMA journal_mode=WAL",
@@ -222,8 +223,8 @@ fn of_rows(chance: &mut Rng) -> String {
         3 => format!("INSERT INTO plan VALUES ('{}', {value})", chance.choice(["more", "zz", "name", ""]).unwrap()),
         4 => format!("INSERT INTO state VALUES ({value}, {value}, 0)"),
         5 => format!(
-            "INSERT INTO rows SELECT {value}, account_id, matched_by, status, error, position, weight, repeated, \
-             stored_otherwise, finished_at_ms, checksum FROM rows WHERE {}",
+            "INSERT INTO rows SELECT {value}, account_id, matched_by, status, error, position, weight, listed, \
+             repeated, stored_otherwise, finished_at_ms, checksum FROM rows WHERE {}",
             if table == "rows" { one } else { "row = 0".to_owned() }
         ),
         6 => format!(

@@ -74,6 +74,7 @@ fn planned(row: u64) -> PlannedRow {
         error: None,
         position: Some(row * 3),
         weight: 40 + row,
+        listed: [Field::Phone].into_iter().collect(),
         changes,
     }
 }

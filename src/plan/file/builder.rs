@@ -331,6 +331,7 @@ fn stored(planned: &PlannedRow) -> StoredRow {
         error: planned.error.clone(),
         position: planned.position.and_then(|place| i64::try_from(place).ok()),
         weight: i64::try_from(planned.weight).unwrap_or(i64::MAX),
+        listed: planned.listed.bits(),
         repeated: 0,
         stored_otherwise: false,
         finished_at_ms: None,

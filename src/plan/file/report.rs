@@ -6,6 +6,7 @@ use super::error::{FileError, FileErrorKind};
 use super::schema::{self, StoredEdit, StoredRow};
 use super::state::{self, State};
 use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView, check};
+use crate::account::FieldSet;
 use crate::plan::{Change, Status};
 use crate::sabotage::{Guard, is_off};
 
@@ -56,17 +57,18 @@ impl PlanFile {
     pub fn open_rows(&self, also: &[Status]) -> Result<Vec<OpenRow>, FileError> {
         self.ask(|connection| {
             let mut select = connection.prepare_cached(&format!(
-                "SELECT row, account_id, position, weight, status FROM rows WHERE status IN ({}) \
+                "SELECT row, account_id, position, weight, listed, status FROM rows WHERE status IN ({}) \
                  ORDER BY position, row",
                 open_statuses(also)
             ))?;
             let rows = select.query_map([], |row| {
-                let status = row.get_ref(4)?.as_str()?;
+                let status = row.get_ref(5)?.as_str()?;
                 Ok(OpenRow {
                     row: row.get(0)?,
                     account_id: row.get(1)?,
                     position: row.get(2)?,
                     weight: row.get(3)?,
+                    listed: FieldSet::from_bits(row.get(4)?),
                     was_sent: status == Status::Unknown.as_str(),
                     is_pending: status == Status::Pending.as_str(),
                     has_older_values: status == Status::Unknown.as_str(),
@@ -309,6 +311,8 @@ impl PlanFile {
                 error: None,
                 position: row.position.and_then(|position| u64::try_from(position).ok()),
                 weight: row.weight.unsigned_abs(),
+                // The updates of the plan may have changed what the list shows.
+                listed: FieldSet::default(),
                 changes,
             })
         })

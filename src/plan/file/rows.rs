@@ -1,7 +1,7 @@
 //! The forms of a row: planned, open, and reported.
 
 use super::state::Members;
-use crate::account::Field;
+use crate::account::{Field, FieldSet};
 use crate::plan::{Change, Status, Value};
 
 /// A planned row.
@@ -21,6 +21,8 @@ pub struct PlannedRow {
     pub position: Option<u64>,
     /// The bytes of text in the writable fields of its account when it was read.
     pub weight: u64,
+    /// The fields that a page of the list showed with a value.
+    pub listed: FieldSet,
     /// The changes.
     pub changes: Vec<Change>,
 }
@@ -36,6 +38,8 @@ pub struct OpenRow {
     pub position: Option<u64>,
     /// The bytes of text in the writable fields of its account at planning.
     pub weight: u64,
+    /// The fields that a page of the list showed with a value at planning.
+    pub listed: FieldSet,
     /// Whether an update of it may have been applied without a confirming answer.
     pub was_sent: bool,
     /// Whether no run has ended it: it has no outcome, not even an unknown one.

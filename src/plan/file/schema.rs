@@ -10,7 +10,7 @@ use crate::account::{Field, Kind};
 
 /// "RPLY".
 pub(super) const APPLICATION_ID: i64 = 0x5250_4C59;
-pub(super) const FORMAT: i64 = 3;
+pub(super) const FORMAT: i64 = 4;
 
 pub(super) const SCHEMA: &[&str] = &[
     "CREATE TABLE plan (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -18,8 +18,8 @@ pub(super) const SCHEMA: &[&str] = &[
     "CREATE TABLE log (number INTEGER PRIMARY KEY, present INTEGER NOT NULL, written INTEGER NOT NULL, \
      checksum INTEGER NOT NULL)",
     "CREATE TABLE rows (row INTEGER PRIMARY KEY, account_id INTEGER, matched_by TEXT, status TEXT NOT NULL, error \
-     TEXT, position INTEGER, weight INTEGER NOT NULL, repeated INTEGER NOT NULL, stored_otherwise INTEGER NOT NULL, \
-     finished_at_ms INTEGER, checksum INTEGER NOT NULL)",
+     TEXT, position INTEGER, weight INTEGER NOT NULL, listed INTEGER NOT NULL, repeated INTEGER NOT NULL, \
+     stored_otherwise INTEGER NOT NULL, finished_at_ms INTEGER, checksum INTEGER NOT NULL)",
     "CREATE TABLE edits (row INTEGER NOT NULL, field TEXT NOT NULL, before, after, answered, planned INTEGER NOT NULL, \
      checksum INTEGER NOT NULL, PRIMARY KEY (row, field)) WITHOUT ROWID",
     "CREATE TABLE requests (number INTEGER PRIMARY KEY, sent_at INTEGER NOT NULL, checksum INTEGER NOT NULL)",
@@ -30,7 +30,7 @@ pub(super) const SCHEMA: &[&str] = &[
      rows WHERE status NOT IN ('unchanged', 'changed', 'pending')",
 ];
 
-pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 /// Stores the value of a field that the row does not name, unless one is stored already.
 pub(super) const INSERT_UNNAMED: &str = "INSERT OR IGNORE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -65,6 +65,8 @@ pub(super) struct StoredRow {
     pub(super) error: Option<String>,
     pub(super) position: Option<i64>,
     pub(super) weight: i64,
+    /// The fields that a page of the list showed with a value.
+    pub(super) listed: u32,
     pub(super) repeated: i64,
     pub(super) stored_otherwise: bool,
     pub(super) finished_at_ms: Option<i64>,
@@ -81,11 +83,12 @@ impl StoredRow {
             error: row.get(4)?,
             position: row.get(5)?,
             weight: row.get(6)?,
-            repeated: row.get(7)?,
-            stored_otherwise: row.get(8)?,
-            finished_at_ms: row.get(9)?,
+            listed: row.get(7)?,
+            repeated: row.get(8)?,
+            stored_otherwise: row.get(9)?,
+            finished_at_ms: row.get(10)?,
         };
-        let checksum: u32 = row.get(10)?;
+        let checksum: u32 = row.get(11)?;
         Ok((stored.checksum() == checksum).then_some(stored))
     }
 
@@ -107,6 +110,7 @@ impl StoredRow {
         let mut sum = Sum::default();
         sum.integer(Some(self.row)).integer(self.account_id).text(self.matched_by.as_deref());
         sum.text(Some(&self.status)).text(self.error.as_deref()).integer(self.position).integer(Some(self.weight));
+        sum.integer(Some(i64::from(self.listed)));
         sum.integer(Some(self.repeated)).integer(Some(i64::from(self.stored_otherwise))).integer(self.finished_at_ms);
         sum.0.finalize()
     }
@@ -121,6 +125,7 @@ impl StoredRow {
             self.error,
             self.position,
             self.weight,
+            self.listed,
             self.repeated,
             self.stored_otherwise,
             self.finished_at_ms,

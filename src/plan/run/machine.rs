@@ -21,7 +21,7 @@ use crate::change::{Change, Value, unsendable};
 use crate::error::WaitReason;
 use crate::plan::MatchOn;
 use crate::plan::file::{AtRisk, Attempt, ItemsProof, OpenRow, Record};
-use crate::plan::planner::{Look, next_look};
+use crate::plan::planner::{Look, next_look, page_around};
 use crate::sabotage::{Guard, is_off};
 
 /// A look that is older than this is repeated before the update.
@@ -96,7 +96,8 @@ struct InDoubt {
     /// The members that had another value when the account was read again: the update reset them, or someone changed
     /// them. The service may apply the update later. `None` until then.
     altered: Option<Vec<String>>,
-    /// Whether this run reads its account between two attempts: the first of an earlier run, or one that a proxy answered.
+    /// Whether this run reads its account between two attempts: the first is of an earlier run, or a proxy may have
+    /// answered it.
     is_read: bool,
 }
 
@@ -124,6 +125,12 @@ pub(super) struct Machine {
     shown: HashMap<u64, ContactAccount>,
     /// Rows whose decision waited for these items.
     waited: HashSet<u64>,
+    /// Rows whose items are read next, because `GET` shows fields empty that the list showed with a value.
+    disputed: VecDeque<OpenRow>,
+    /// Rows whose items were read or are being read for this reason.
+    asked: HashSet<u64>,
+    /// Rows whose items agreed with `GET` in this run, as far as an update can clear something.
+    agreed: HashSet<u64>,
     /// What is known about the members that an update cannot include.
     members: Members,
     /// Whether an update in flight may clear such a member.
@@ -176,6 +183,9 @@ impl Machine {
             to_prove: HashSet::new(),
             shown: HashMap::new(),
             waited: HashSet::new(),
+            disputed: VecDeque::new(),
+            asked: HashSet::new(),
+            agreed: HashSet::new(),
             members: Members::default(),
             is_trying: false,
             in_doubt: None,
@@ -296,8 +306,8 @@ impl Machine {
         if !self.ready.is_empty()
             && let Some(in_doubt) = self.in_doubt.take()
         {
-            // The account still has the members, or had them after an earlier attempt, or two runs got no answer about it.
-            // The next update is sent alone and shows the same.
+            // The account still has the members, or had them after an earlier attempt, or two runs got no answer about
+            // it. The next update is sent alone and shows the same.
             if in_doubt.is_read || in_doubt.altered.is_some() {
                 return self.next(now);
             }
@@ -308,7 +318,7 @@ impl Machine {
     }
 
     fn has_look(&self) -> bool {
-        !(self.todo.is_empty() && self.singly.is_empty())
+        !(self.todo.is_empty() && self.singly.is_empty() && self.disputed.is_empty())
     }
 
     /// Returns whether one of these rows holds up the others.
@@ -319,6 +329,7 @@ impl Machine {
 
     fn wants_look(&self) -> bool {
         let wants_more = !self.to_prove.is_empty()
+            || !self.disputed.is_empty()
             || self.ready.len() < self.settings.concurrency
             || (self.next_to_write().is_none() && !self.singly.is_empty())
             || self.singly.front().is_some_and(|row| self.is_urgent(*row))
@@ -441,6 +452,11 @@ impl Machine {
     }
 
     fn start_look(&mut self) -> Option<Request> {
+        if let Some(row) = self.disputed.pop_front() {
+            let (top, skip) = page_around(row.position?);
+            self.looking += 1;
+            return Some(Request::Page { rows: vec![row], top, skip });
+        }
         if let Some(row) = self.singly.pop_front() {
             self.looking += 1;
             return Some(Request::Account { row });
@@ -482,6 +498,7 @@ impl Machine {
     pub(super) fn slept(&mut self) {
         self.looked_at = None;
         self.shown.clear();
+        self.asked.clear();
         self.look_again_if(|_| true);
     }
 

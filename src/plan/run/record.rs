@@ -82,8 +82,23 @@ pub(super) fn conflict(row: OpenRow, foreign: &[Field], fills: bool, is_revert: 
         ),
         (false, true) => (Status::Conflict, format!("mode \"fill\" does not overwrite the new value of {names}")),
         (false, false) => {
-            let when = if is_revert { "after the update that this plan reverts" } else { "since the plan was made" };
-            (Status::Conflict, format!("{names} changed {when}"))
+            let what = if is_revert {
+                "after the update that this plan reverts, or the service stores it in another form than its answer \
+                 showed"
+            } else if row.position.is_some() {
+                "since the plan was made, or the list shows another value than GET"
+            } else {
+                "since the plan was made"
+            };
+            let whose = if is_revert { " on the revert's own plan" } else { "" };
+            (
+                Status::Conflict,
+                format!(
+                    "{names} changed {what}; look at the account; apply(rows=[{row}], on_conflict=\"overwrite\")\
+                     {whose} sends it anyway",
+                    row = row.row
+                ),
+            )
         }
     };
     finish(row, status, Some(error))
@@ -95,12 +110,13 @@ mod tests {
 
     #[test]
     fn the_text_of_a_conflict_fits_one_field_and_several() {
-        let text = |was_sent, fills, is_revert| {
+        let text_of = |position, was_sent, fills, is_revert| {
             let row = OpenRow {
                 row: 3,
                 account_id: Some(7),
-                position: None,
+                position,
                 weight: 0,
+                listed: crate::account::FieldSet::default(),
                 was_sent,
                 is_pending: !was_sent,
                 has_older_values: was_sent,
@@ -110,10 +126,22 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
+        let text = |was_sent, fills, is_revert| text_of(None, was_sent, fills, is_revert);
         let other_form = "the service may store it in another form, or someone";
-        assert_eq!(text(false, false, false), "row 3: city, phone changed since the plan was made");
-        let of_a_revert = "row 3: city, phone changed after the update that this plan reverts";
-        assert_eq!(text(false, false, true), of_a_revert);
+        let overwrite = "; look at the account; apply(rows=[3], on_conflict=\"overwrite\")";
+        assert_eq!(
+            text(false, false, false),
+            format!("row 3: city, phone changed since the plan was made{overwrite} sends it anyway")
+        );
+        let listed = text_of(Some(0), false, false, false);
+        assert!(listed.contains("since the plan was made, or the list shows another value than GET; look"), "{listed}");
+        assert_eq!(
+            text(false, false, true),
+            format!(
+                "row 3: city, phone changed after the update that this plan reverts, or the service stores it in \
+                 another form than its answer showed{overwrite} on the revert's own plan sends it anyway"
+            )
+        );
         assert_eq!(text(false, true, false), "row 3: mode \"fill\" does not overwrite the new value of city, phone");
         let expected = "row 3: the value of city, phone is neither the previous one nor the one sent: ";
         assert!(text(true, false, false).starts_with(&format!("{expected}{other_form}")));

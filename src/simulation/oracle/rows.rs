@@ -7,7 +7,7 @@ use super::super::service::{Account, Effect, Values};
 use super::super::stage::{Operation, Put, Stage};
 use super::super::story::{End, How, Key, Sheet, Step};
 use super::super::world::{Order, Trait};
-use super::{Job, had, has_key, matched, matched_throughout, same, site};
+use super::{Job, had, has_key, matched, matched_throughout, same, site, was_emptied};
 use crate::account::Field;
 use crate::plan::file::{ChangeView, RowView};
 use crate::plan::{Change, MatchOn, Mode, Status, Value};
@@ -383,7 +383,9 @@ fn judge(
                 Key::Text(key) => account.is_some_and(|it| !matched_throughout(it, sheet.match_on, key, (from, to))),
                 Key::Id(_) | Key::Empty => false,
             };
-            (!has_lost_key && !changes.iter().any(foreign))
+            // If the list has moved since, nothing tells that from a field that `GET` does not show.
+            let is_emptied = account.is_some_and(|it| was_emptied(stage, it, job));
+            (!has_lost_key && !is_emptied && !changes.iter().any(foreign))
                 .then_some("no one else has changed its fields, nor the text that it was matched on")
         }
         Status::Unknown => (puts.is_empty() && !job.is_shaken).then_some("no update of it was ever sent"),

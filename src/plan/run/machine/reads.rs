@@ -29,7 +29,10 @@ impl Machine {
             Ok(items) => items,
             Err(refusal) => {
                 match self.policy.failed(Direction::Read, None, &mut 0, &refusal, now) {
-                    Verdict::Retry(_) => rows.into_iter().for_each(|row| self.look_again(row)),
+                    Verdict::Retry(_) => rows.into_iter().for_each(|row| {
+                        self.asked.remove(&row.row);
+                        self.look_again(row);
+                    }),
                     _ => self.fail(RunError::Call(refusal.error)),
                 }
                 return Vec::new();
@@ -61,6 +64,13 @@ impl Machine {
                 Some(_) if self.is_in_doubt(row) => {
                     self.requests_left += 1;
                     self.read_singly(row);
+                }
+                // It is compared with what `GET` shows now.
+                Some(account) if self.asked.contains(&row.row) && !self.agreed.contains(&row.row) => {
+                    self.shown.insert(row.row, account);
+                    self.requests_left += 1;
+                    let first = self.first_place();
+                    self.singly.insert(first, row);
                 }
                 // `GET` shows whether it has another name, or the list truncates it.
                 Some(account) if !self.still_matches(row, &account) => {
@@ -136,12 +146,17 @@ impl Machine {
             self.singly.extend(others.into_iter().map(|update| update.row));
         }
         self.requests_left += rows.len().saturating_sub(in_estimate) as u64;
-        // A row that others wait for stays first: if a proof fails, nothing else makes the run read it.
-        let awaited = self.singly.iter().take_while(|row| self.is_urgent(**row)).count();
+        let first = self.first_place();
         for row in rows {
             self.to_prove.insert(row.row);
-            self.singly.insert(awaited, row);
+            self.singly.insert(first, row);
         }
+    }
+
+    /// Returns the first place in `singly` behind the row that others wait for: if a proof fails, nothing else makes
+    /// the run read that row.
+    fn first_place(&self) -> usize {
+        self.singly.iter().take_while(|row| self.is_urgent(**row)).count()
     }
 
     /// Reads every account with `GET` from now on. Returns what a later run need not find out again.
@@ -208,6 +223,13 @@ impl Machine {
                     records.extend(found);
                 }
             }
+            self.agreed.insert(row.row);
+        } else {
+            let hidden = self.hidden(row, &changes, &account);
+            if !hidden.is_empty() {
+                records.extend(self.read_item(row, &hidden));
+                return records;
+            }
         }
         let was_in_doubt = self.is_in_doubt(row);
         if was_in_doubt && let Some(in_doubt) = &mut self.in_doubt {
@@ -235,6 +257,35 @@ impl Machine {
         }
         records.extend(finished);
         records
+    }
+
+    /// Returns the fields that an update would clear, because `GET` shows them empty, although the list showed a value.
+    fn hidden(&self, row: OpenRow, changes: &[Change], account: &ContactAccount) -> Vec<&'static str> {
+        if row.was_sent || !self.spares_members() || self.agreed.contains(&row.row) {
+            return Vec::new();
+        }
+        let is_hidden = |field: &&Field| {
+            row.listed.contains(**field)
+                && filled(**field, account.value(**field)).is_none()
+                && !changes.iter().any(|change| change.field == **field)
+        };
+        Field::ALL.iter().filter(is_hidden).map(|field| field.name()).collect()
+    }
+
+    /// Reads the item of an account with such fields: someone may have emptied them, or the service does not show them.
+    /// Returns the outcome of the row if its item cannot be read.
+    fn read_item(&mut self, row: OpenRow, hidden: &[&str]) -> Option<Record> {
+        if row.position.is_some() && self.asked.insert(row.row) {
+            self.requests_left += 1;
+            self.disputed.push_back(row);
+            return None;
+        }
+        let error = format!(
+            "the list showed {} when the plan was made, and GET of the account does not: an update may clear a value; \
+             plan this row again",
+            hidden.join(", ")
+        );
+        Some(finish(row, Status::Conflict, Some(error)))
     }
 
     /// Takes an account that was read: prepares its update, or returns the outcome of its row.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Machine, Next, Request, Settings, Update};
-use crate::account::{ContactAccount, Field, Presence};
+use crate::account::{ContactAccount, Field, FieldSet, Presence};
 use crate::answer::Item;
 use crate::change::{Change, Value};
 use crate::error::{
@@ -67,6 +67,7 @@ fn rows(count: u64) -> Vec<OpenRow> {
         account_id: Some(row.cast_signed() + 1),
         position: Some(row),
         weight: row,
+        listed: FieldSet::default(),
         was_sent: false,
         is_pending: true,
         has_older_values: false,
@@ -352,6 +353,71 @@ fn a_value_that_only_the_list_shows_ends_the_run_before_anything_is_written() {
     let shown = |id| with(id, "description", &"x".repeat(60));
     assert_eq!(run_to_end(&mut machine, shown, account), ((0..16).collect(), 16));
     assert!(machine.into_stop().is_none());
+}
+
+/// Returns rows whose accounts had a phone number in the list at planning.
+fn rows_with_phones(count: u64) -> Vec<OpenRow> {
+    rows(count).into_iter().map(|row| OpenRow { listed: [Field::Phone].into_iter().collect(), ..row }).collect()
+}
+
+#[test]
+fn a_value_that_only_the_list_showed_at_planning_ends_a_run_over_few_accounts_before_anything_is_written() {
+    for items_proof in [None, Some(ItemsProof::Incomplete)] {
+        let mut machine = Machine::new(rows_with_phones(3), items_proof, SETTINGS);
+        assert_eq!(look_at_account(&mut machine, account, at(0)), []);
+        assert_eq!(look_at_page(&mut machine, |id| with(id, "phone", "1")), []);
+        assert_eq!(look_at_account(&mut machine, account, at(0)), []);
+        assert_eq!(machine.next(at(0)), Next::Done);
+        let stop = machine.into_stop();
+        assert!(
+            matches!(&stop, Some(RunError::Contradiction { id: 1, fields, .. }) if fields == &["phone"]),
+            "{stop:?}"
+        );
+    }
+}
+
+#[test]
+fn a_value_that_someone_emptied_since_planning_costs_two_requests_and_holds_up_nothing() {
+    let mut machine = Machine::new(rows_with_phones(2), None, SETTINGS);
+    let shown = |id: i64| if id == 1 { account(1) } else { with(id, "phone", "1") };
+    assert_eq!(look_at_account(&mut machine, shown, at(0)), []);
+    assert_eq!(look_at_page(&mut machine, shown), []);
+    assert_eq!(look_at_account(&mut machine, shown, at(0)), []);
+    assert_eq!(look_at_account(&mut machine, shown, at(0)), []);
+    let update = next_update(&mut machine, at(0));
+    assert_eq!((update.account.id, update.account.phone.as_deref()), (1, None));
+    // Read again, it is not disputed again.
+    machine.overtaken(update.row, at(0));
+    let (written, _) = run_to_end(&mut machine, shown, shown);
+    assert_eq!(written, [0, 1]);
+    assert!(machine.into_stop().is_none());
+}
+
+#[test]
+fn a_row_whose_item_cannot_be_read_is_not_written_if_the_list_showed_more() {
+    // The list has moved, or the plan does not know the position.
+    for knows_position in [true, false] {
+        let mut open = rows_with_phones(1);
+        open[0].position = open[0].position.filter(|_| knows_position);
+        let mut machine = Machine::new(open, None, SETTINGS);
+        let mut records = look_at_account(&mut machine, account, at(0));
+        if knows_position {
+            let rows = next_page(&mut machine, at(0));
+            records = machine.looked_at_page(rows, HashMap::new(), Ok(vec![Item::Account(account(99))]), at(0));
+            assert_eq!(records, []);
+            records = look_at_account(&mut machine, account, at(0));
+        }
+        assert_eq!(statuses(&records), [(0, Status::Conflict)]);
+        assert!(error_of(&records).contains("the list showed phone when the plan was made"), "{records:?}");
+    }
+}
+
+#[test]
+fn a_run_that_may_clear_members_reads_no_item_again() {
+    let settings = Settings { on_unknown_member: OnUnknownMember::Clear, ..SETTINGS };
+    let mut machine = Machine::new(rows_with_phones(1), None, settings);
+    assert_eq!(look_at_account(&mut machine, account, at(0)), []);
+    assert_eq!(next_update(&mut machine, at(0)).account.id, 1);
 }
 
 #[test]
