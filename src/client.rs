@@ -4,6 +4,7 @@ mod check;
 mod echo;
 mod exchange;
 mod fresh;
+mod kept;
 mod look;
 mod look_age;
 #[cfg(feature = "plan")]
@@ -41,6 +42,8 @@ pub(crate) use crate::turns::{AccountTurns, Writes};
 use self::check::refuse;
 pub use self::check::{check_patch, check_update};
 pub(crate) use self::fresh::Updated;
+#[cfg(feature = "plan")]
+pub(crate) use self::kept::{add_kept_members, lacks_members};
 pub(crate) use self::look::{Looking, Seen};
 
 const MEBIBYTE: usize = 1 << 20;
@@ -314,6 +317,8 @@ impl Client {
         let Updated { looked, update: Some((sent, account)) } = updated else {
             return Ok(Patched { account: updated.looked, written: false, deviations: Deviations::default() });
         };
+        let request = self.account_request(Method::GET, id, None);
+        let account = self.with_kept_members(&mut running, &request, &looked, account).await;
         let altered = change::altered(&looked, &sent, changes);
         let mut deviations = Deviations { altered, ..Deviations::of(&looked, &sent, &account) };
         deviations.lost = deviations.lost.into_iter().map(|name| self.without_key_in_name(name)).collect();

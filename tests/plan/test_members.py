@@ -179,3 +179,16 @@ def test_no_text_that_the_list_cuts_is_lost(letter: str) -> None:
             assert client.patch_contact_accounts(rows, progress=False).counts == {"changed": 90}
         assert {id: account.description for id, account in service.accounts.items()} == before
         assert {account.city for account in service.accounts.values()} == {"Bergen"}
+
+
+def test_a_stage_that_only_the_answers_to_updates_lack_stops_no_run_and_no_revert() -> None:
+    accounts = [account | {"stage": {"id": 3, "name": "Lead", "colorId": 1}} for account in companies(3)]
+    with Sandbox(accounts=accounts) as service, service.client(quota=None) as client:
+        for account in accounts:
+            id, body = account["id"], {"ownerUserId": 42, **account, "city": "Bergen", "stage": None}
+            service.add_fault(Fault(id=id, method="PUT", times=1, status=200, body=body, applied=True))
+        with plan(client, "sync", [{"id": id, "city": "Bergen"} for id in (1, 2, 3)]) as made:
+            result = made.apply(progress=False)
+            assert (result.counts, len(result.failures)) == ({"changed": 3}, 0), list(result.failures)
+            assert made.revert(progress=False).counts == {"changed": 3}
+        assert all(account.stage for account in service.accounts.values())

@@ -17,7 +17,7 @@ use super::sent::{sent_now, unknown_yet};
 use super::{ApplyOptions, RunError};
 use crate::account::ContactAccount;
 use crate::answer::Item;
-use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot, Turn, Writes};
+use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot, Turn, Writes, add_kept_members, lacks_members};
 use crate::clock::{Moment, now_ms};
 use crate::error::Error;
 use crate::plan::file::{FileError, ItemsProof, OpenRow, PlanFile, Record, Run, State};
@@ -308,12 +308,12 @@ impl Driver {
     }
 
     fn update(&mut self, slot: Slot, update: Box<Update>) {
-        let (client, run) = (self.client.clone(), self.run.clone());
-        let seen = self.turns.remove(&update.row.row);
+        let (client, run, control) = (self.client.clone(), self.run.clone(), Arc::clone(&self.control));
         let kept = self.kept.remove(&update.row.row).map(|(turn, _)| turn);
+        let seen = self.turns.remove(&update.row.row).map(|seen| (seen, kept));
         let decided = self.awake_since;
         self.tasks.spawn(async move {
-            let outcome = send(&client, &run, slot, &update, seen, kept, decided).await;
+            let outcome = send(&client, &run, &control, slot, &update, seen, decided).await;
             Back::Update { update, outcome }
         });
     }
@@ -411,13 +411,13 @@ impl Driver {
 async fn send(
     client: &Client,
     run: &Run,
+    control: &Control,
     slot: Slot,
     update: &Update,
-    seen: Option<Seen>,
-    kept: Option<Turn>,
+    seen: Option<(Seen, Option<Turn>)>,
     decided: Moment,
 ) -> Outcome {
-    let Some((turns, writes)) = seen else { return Outcome::Overtaken(None) };
+    let Some(((turns, writes), kept)) = seen else { return Outcome::Overtaken(None) };
     // The look came after the run had this turn, so nothing can have overtaken it.
     let turn = if let Some(turn) = kept.filter(Turn::excludes_others) {
         turn
@@ -440,8 +440,32 @@ async fn send(
     }
     match client.put_once(slot, &turn, &update.fields).await {
         Ok(None) => Outcome::HeldBack,
-        Ok(Some(answered)) => Outcome::Answered(Ok(Box::new(answered))),
+        Ok(Some(answered)) => {
+            Outcome::Answered(Ok(Box::new(with_kept_members(client, run, control, &update.account, answered).await)))
+        }
         Err(error) => Outcome::Answered(Err(error)),
+    }
+}
+
+/// Returns the answer to an update. Reads the account once more if the answer lacks members that the account had. If
+/// this read fails, they count as cleared.
+async fn with_kept_members(
+    client: &Client,
+    run: &Run,
+    control: &Control,
+    before: &ContactAccount,
+    answer: ContactAccount,
+) -> ContactAccount {
+    if !lacks_members(before, &answer) {
+        return answer;
+    }
+    let Ok(Some(slot)) = admit(client, control).await else { return answer };
+    if run.store(Record::Requests(vec![sent_now()])).await.is_err() {
+        return answer;
+    }
+    match client.get_once(slot, before.id).await {
+        Ok(read) => add_kept_members(before, answer, &read),
+        Err(_) => answer,
     }
 }
 
