@@ -374,6 +374,22 @@ def a_row_in_conflict_after_a_lost_answer(case: Case) -> None:
     assert counts == {"changed": 1, "conflict": 1, "pending": 3}, "the row of another account stays a conflict"
 
 
+@follows(("src/plan/run/record.rs", 'on_conflict="overwrite"'))
+def a_row_in_conflict(case: Case) -> None:
+    plan = case.plan()
+    case.client.patch_contact_account(1, city="Molde")
+    assert plan.apply(progress=False).counts["conflict"] == 1
+    (told,) = (row["error"] for row in plan.failures)
+    hint = found(r'apply\(rows=\[0\], on_conflict="overwrite"\)', told)
+    assert case.run("plan." + hint.replace("(", "(progress=False, ")).counts == {"changed": 5}
+    case.client.patch_contact_account(1, city="Narvik")
+    revert = plan.revert(progress=False).plan
+    (told,) = (row["error"] for row in revert.failures)
+    hint = found(r'apply\(rows=\[0\], on_conflict="overwrite"\)(?= on the revert\'s own plan)', told)
+    counts = case.run("revert." + hint.replace("(", "(progress=False, "), revert=revert).counts
+    assert counts == {"changed": 5}
+
+
 def hint_of_source(file: str, hint: str) -> str:
     """A hint of a message that takes a service of its own to run into."""
     source = (hint_sites.ROOT / file).read_text(encoding="utf-8").replace('\\"', '"')

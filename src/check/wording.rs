@@ -155,7 +155,7 @@ fn list_items(facts: &Facts) -> Finding {
     } else {
         "Someone may have changed an account during the check; run the check again to be sure. If it finds the same, \
         do not update accounts with this version: an update built on GET clears what GET lacks. A plan stops before \
-        it updates such an account, unless it has on_unknown_member=\"clear\". A patch reads no list, so it clears the \
+        it updates such an account, unless it was told to clear members. A patch reads no list, so it clears the \
         value."
     };
     finding("list_items", found.join(" "), follows, true)

@@ -84,8 +84,8 @@ pub(super) struct Operation {
     pub(super) requests: u64,
     /// The number of its requests that failed.
     pub(super) failures: u64,
-    /// The number of calls that others began and of updates that they sent during it, and of operations that run when it
-    /// starts. Each may have had the turn of one of its accounts.
+    /// The number of calls that others began and of updates that they sent during it, and of operations that run when
+    /// it starts. Each may have had the turn of one of its accounts.
     pub(super) overtaken: u64,
     /// The number of requests of all operations before it.
     pub(super) earlier_requests: u64,

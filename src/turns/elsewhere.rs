@@ -2,9 +2,9 @@
 //! leaves a mark for each update.
 //!
 //! The lock is one of POSIX: it ends with its process, a forked child does not inherit it, and a process is never kept
-//! out by itself. [`Turns`](super::Turns) keep callers within a process apart. The bytes to lock are far behind the end of
-//! the file, so the file needs no room for them. No problem with the file delays or stops a call: the process
-//! then knows only its own turns.
+//! out by itself. [`Turns`](super::Turns) keep callers within a process apart. The bytes to lock are far behind the end
+//! of the file, so the file needs no room for them. No problem with the file delays or stops a call: the process then
+//! knows only its own turns.
 
 use std::fs::{self, File, Metadata};
 use std::mem::forget;
