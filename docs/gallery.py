@@ -335,7 +335,7 @@ def quotas(gallery: Gallery) -> None:
     """The quota."""
     gallery.section(
         "The rate limit is reached",
-        "If the wait fits `timeout`, the client waits, and logs a wait of more than 5 s. Otherwise it raises "
+        "If `timeout` leaves enough time, the client waits, and logs a wait of more than 5 s. Otherwise it raises "
         "`RateLimitError` at once. `retry_after` is the number of seconds to wait.",
     )
     with Sandbox(faults=[Fault(status=429, retry_after=42)]) as sandbox:
