@@ -637,8 +637,8 @@ class Plan(_PlanView):
         The run resumes where an earlier one stopped, even after a crash. It reads each account again before the update,
         with `GET /v3/contact-accounts` or `GET /v3/contact-accounts/{id}`, and sends
         `PUT /v3/contact-accounts/{id}` for each row. Each field that the plan does not change keeps its newest value.
-        After Ctrl-C, the run waits at most five
-        seconds for the updates in flight; a second Ctrl-C ends it immediately. Rows that were not sent stay pending.
+        After Ctrl-C, the run waits at most five seconds for the updates in flight; a second Ctrl-C ends it immediately.
+        Rows that were not sent stay pending.
 
         Args:
             on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
