@@ -9,27 +9,38 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::lengths::Lengths;
 use super::{MatchOn, SHORTEST_CUT};
+use crate::account::FieldSet;
 
 /// The number of texts at which the shorter ones are removed. They are removed again whenever the number has doubled.
 const FEW: usize = 1_024;
 
+/// What the item of an account shows.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) id: i64,
+    /// The text that rows are matched by.
+    pub(super) text: Box<str>,
+    /// The fields that have a value.
+    pub(super) listed: FieldSet,
+}
+
 /// The accounts with the longest texts so far, and those whose text ends like a shortened one.
 #[derive(Debug, Default)]
 pub(super) struct Cut {
-    texts: Vec<(Lengths, i64, Box<str>)>,
+    texts: Vec<(Lengths, Seen)>,
     longest: Lengths,
     /// How many were left when the shorter ones were last removed.
     kept: usize,
 }
 
 impl Cut {
-    pub(super) fn add(&mut self, id: i64, text: &str) {
+    pub(super) fn add(&mut self, id: i64, text: &str, listed: impl FnOnce() -> FieldSet) {
         let lengths = Lengths::of(text);
         self.longest.extend(lengths);
         if !lengths.reach(self.longest) && shortened(text).is_none() {
             return;
         }
-        self.texts.push((lengths, id, text.into()));
+        self.texts.push((lengths, Seen { id, text: text.into(), listed: listed() }));
         if self.texts.len() >= FEW.max(2 * self.kept) {
             self.sort_out();
         }
@@ -37,14 +48,14 @@ impl Cut {
 
     fn sort_out(&mut self) {
         let longest = self.longest;
-        self.texts.retain(|(lengths, _, text)| lengths.reach(longest) || shortened(text).is_some());
+        self.texts.retain(|(lengths, seen)| lengths.reach(longest) || shortened(&seen.text).is_some());
         self.kept = self.texts.len();
     }
 
     /// Returns the accounts whose text the list may have truncated.
-    pub(super) fn possible(mut self) -> Vec<(i64, Box<str>)> {
+    pub(super) fn possible(mut self) -> Vec<Seen> {
         self.sort_out();
-        self.texts.into_iter().map(|(_, id, text)| (id, text)).collect()
+        self.texts.into_iter().map(|(_, seen)| seen).collect()
     }
 }
 
@@ -57,12 +68,8 @@ pub(in crate::plan) fn shortened(text: &str) -> Option<&str> {
 
 /// Returns the accounts that a row may match if the list shows only the beginning of their text, each with one such
 /// row: the row that the shown text matches, if there is one, otherwise one that a longer text may match.
-pub(super) fn wholes(
-    match_on: MatchOn,
-    names: &HashMap<Cow<'_, str>, u32>,
-    texts: &[(i64, Box<str>)],
-) -> Vec<(i64, u32)> {
-    let asked = texts.iter().map(|(id, text)| {
+pub(super) fn wholes(match_on: MatchOn, names: &HashMap<Cow<'_, str>, u32>, accounts: &[Seen]) -> Vec<(i64, u32)> {
+    let asked = accounts.iter().map(|Seen { id, text, .. }| {
         let name = match_on.comparable(text);
         let matched = names.get(name.as_ref()).copied();
         let is_long = matched.is_some() && text.chars().count() >= SHORTEST_CUT;
@@ -108,6 +115,10 @@ mod tests {
 
     use super::*;
 
+    fn seen(id: i64, text: &str) -> Seen {
+        Seen { id, text: text.into(), listed: FieldSet::default() }
+    }
+
     /// The same result, found by a slow search through all names in order.
     fn slowly(match_on: MatchOn, names: &HashMap<Cow<'_, str>, u32>, text: &str) -> Option<u32> {
         let name = match_on.comparable(text);
@@ -135,7 +146,7 @@ mod tests {
         for (match_on, row, text) in cases {
             let mut cut = Cut::default();
             for (id, text) in [(1, longest), (2, text), (3, "Another...")] {
-                cut.add(id, text);
+                cut.add(id, text, FieldSet::default);
             }
             let names = HashMap::from([(match_on.comparable(row), 0)]);
             assert_eq!(wholes(match_on, &names, &cut.possible()), [(2, 0)], "{text}");
@@ -153,16 +164,16 @@ mod tests {
             let match_on = if by_domain { MatchOn::DomainName } else { MatchOn::Name };
             let names = names.iter().map(|name| match_on.comparable(name));
                 let names: HashMap<Cow<'_, str>, u32> = names.zip(0..).collect();
-            let texts: Vec<(i64, Box<str>)> = (1..).zip(texts.iter().map(|text| text.as_str().into())).collect();
-            let expected = texts.iter().filter_map(|(id, text)| Some((*id, slowly(match_on, &names, text)?)));
-            prop_assert_eq!(wholes(match_on, &names, &texts), expected.collect::<Vec<_>>());
+            let seen: Vec<Seen> = (1..).zip(&texts).map(|(id, text)| seen(id, text)).collect();
+            let expected = seen.iter().filter_map(|one| Some((one.id, slowly(match_on, &names, &one.text)?)));
+            prop_assert_eq!(wholes(match_on, &names, &seen), expected.collect::<Vec<_>>());
         }
 
         #[test]
         fn the_longest_texts_are_kept_by_every_count(texts in proptest::collection::vec("[aå𝒜]{0,3}", 0..40)) {
             let mut cut = Cut { kept: 1, ..Cut::default() };
             for (id, text) in (0..).zip(&texts) {
-                cut.add(id, text);
+                cut.add(id, text, FieldSet::default);
                 cut.sort_out();
             }
             let counts: [fn(&str) -> usize; 3] =
@@ -174,7 +185,7 @@ mod tests {
             };
             let expected: Vec<i64> =
                 (0..).zip(&texts).filter(|(_, text)| is_longest(text)).map(|(id, _)| id).collect();
-            prop_assert_eq!(cut.possible().into_iter().map(|(id, _)| id).collect::<Vec<_>>(), expected);
+            prop_assert_eq!(cut.possible().into_iter().map(|seen| seen.id).collect::<Vec<_>>(), expected);
         }
     }
 }

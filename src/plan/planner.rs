@@ -77,6 +77,8 @@ pub struct Planner<'a> {
     fingerprints: Fingerprints,
     /// Rows whose item is unreadable or lacks a compared member, with the account's id.
     unclear: Vec<(i64, u32)>,
+    /// The fields that the items of accounts to read one by one show with a value.
+    listed: HashMap<i64, FieldSet>,
     /// Accounts to read one by one, from the last to the first.
     singly: Option<Vec<(i64, u32)>>,
     /// The accounts whose item may show only the beginning of the matched text.
@@ -86,7 +88,7 @@ pub struct Planner<'a> {
     pages: u64,
     paging: Paging,
     /// Whether reading the pages is complete.
-    listed: bool,
+    has_all_pages: bool,
     refused: Option<Incomplete>,
 }
 
@@ -109,6 +111,7 @@ impl<'a> Planner<'a> {
             names: HashMap::new(),
             fingerprints: Fingerprints::of(table, options.mode, options.nulls),
             unclear: Vec::new(),
+            listed: HashMap::new(),
             singly: None,
             cut: Cut::default(),
             held: Vec::new(),
@@ -118,7 +121,7 @@ impl<'a> Planner<'a> {
             } else {
                 Paging::settled_set(page_and_slack().0)
             },
-            listed: false,
+            has_all_pages: false,
             refused: None,
         };
         let mut ids = Vec::new();
@@ -205,7 +208,9 @@ impl<'a> Planner<'a> {
         let singly_is_cheaper = by_id && (open <= 1 || self.pages >= open);
         let nothing_to_match = !by_id && self.names.is_empty();
         match self.paging.next() {
-            Some((top, skip)) if !(self.listed || singly_is_cheaper || nothing_to_match) => Step::Page { top, skip },
+            Some((top, skip)) if !(self.has_all_pages || singly_is_cheaper || nothing_to_match) => {
+                Step::Page { top, skip }
+            }
             _ => self.read_singly(),
         }
     }
@@ -213,8 +218,10 @@ impl<'a> Planner<'a> {
     fn read_singly(&mut self) -> Step {
         let mut singly = std::mem::take(&mut self.unclear);
         singly.retain(|(_, row)| self.held_of(*row).status() != Some(Status::Ambiguous));
-        let cut = std::mem::take(&mut self.cut);
-        singly.extend(wholes(self.match_on, &self.names, &cut.possible()));
+        let cut = std::mem::take(&mut self.cut).possible();
+        let wholes = wholes(self.match_on, &self.names, &cut);
+        self.listed.extend(cut.iter().map(|seen| (seen.id, seen.listed)));
+        singly.extend(wholes);
         singly.extend(self.ids.iter());
         // In the order of the table, so that two runs of the same plan read in the same order.
         singly.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(*row));
@@ -243,7 +250,7 @@ impl<'a> Planner<'a> {
             Ok(is_new) => is_new,
             Err(incomplete) => {
                 // By id nothing is lost: the planner reads the accounts that no page had one by one.
-                self.listed = true;
+                self.has_all_pages = true;
                 self.refused = (self.match_on != MatchOn::Id).then_some(incomplete);
                 return Ok(());
             }
@@ -416,7 +423,7 @@ impl<'a> Planner<'a> {
             if is_clear {
                 return give(self.compared(row, account, Some(place)));
             }
-            self.unclear.push((account.id, row));
+            self.read_later(account, row);
             return Ok(());
         }
         if self.match_on == MatchOn::DomainName && !account.has(Field::DomainName) {
@@ -428,7 +435,7 @@ impl<'a> Planner<'a> {
         if name.is_empty() {
             return Ok(());
         }
-        self.cut.add(account.id, text);
+        self.cut.add(account.id, text, || fields_with_a_value(account));
         let Some(row) = self.names.get(name.as_ref()).copied() else { return Ok(()) };
         match self.held_of(row) {
             Held::Open if is_clear => {
@@ -436,7 +443,7 @@ impl<'a> Planner<'a> {
                 self.hold(row, planned.into());
             }
             Held::Open => {
-                self.unclear.push((account.id, row));
+                self.read_later(account, row);
                 let planned = self.planned(u64::from(row), Some(account.id), Status::Pending, None);
                 self.hold(row, planned.into());
             }
@@ -448,6 +455,12 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Schedules an account whose item does not show everything that its row is compared with.
+    fn read_later(&mut self, account: &ContactAccount, row: u32) {
+        self.unclear.push((account.id, row));
+        self.listed.insert(account.id, fields_with_a_value(account));
     }
 
     fn has_compared(&self, account: &ContactAccount) -> bool {
@@ -479,7 +492,10 @@ impl<'a> Planner<'a> {
             // An update needs the whole account, so a page that lacks a part of it is useless.
             position: place.filter(|_| account.is_complete() || is_off(Guard::CompleteItems)),
             weight: account.text_bytes() as u64,
-            listed: place.map(|_| fields_with_a_value(account)).unwrap_or_default(),
+            listed: match place {
+                Some(_) => fields_with_a_value(account),
+                None => self.listed.get(&account.id).copied().unwrap_or_default(),
+            },
             changes,
             ..self.planned(row, Some(account.id), Status::Pending, None)
         }

@@ -40,6 +40,8 @@ const LONGEST_AGE: Duration = Duration::from_secs(1);
 pub(super) struct Job {
     pub(super) sheet: Sheet,
     pub(super) planned: (Duration, Duration),
+    /// The operation that made the plan.
+    pub(super) planned_by: usize,
     pub(super) accounts: BTreeMap<i64, usize>,
     pub(super) changes: BTreeMap<usize, Vec<Change>>,
     /// The values that a revert would restore, at the last read of the file: an update replaces those of the plan by
@@ -58,7 +60,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(sheet: &Sheet, planned: (Duration, Duration), report: &Report) -> Self {
+    pub(super) fn new(sheet: &Sheet, planned: (Duration, Duration), planned_by: usize, report: &Report) -> Self {
         let accounts = report.rows.iter().filter_map(|row| Some((row.account_id?, row.row as usize)));
         let is_decided = |status| matches!(status, Status::Ambiguous | Status::Invalid);
         let accounts = accounts.filter(|(_, row)| !is_decided(report.rows[*row].status)).collect();
@@ -71,6 +73,7 @@ impl Job {
         Self {
             sheet: sheet.clone(),
             planned,
+            planned_by,
             accounts,
             changes,
             kept: BTreeMap::new(),
@@ -110,13 +113,15 @@ fn was_cut(stage: &Stage, field: Field, shown: &Value, now: &Value, from: Durati
     (is_behind_a_mark || (is_cut(now) && same(field, &service.listed_value(field, now), shown))) && show_it()
 }
 
-/// Returns whether a field of an account had a value and none since the plan of a job was made.
+/// Returns whether a field of an account had a value and none since the plan of a job was made, or `GET` shows it
+/// empty.
 fn was_emptied(stage: &Stage, account: &Account, job: &Job) -> bool {
     let from = job.planned.0.saturating_sub(stage.lag());
     let was = |field: Field, is_empty: bool| {
         had(account, field, from, stage.now(), |value| same(field, value, &Value::Null) == is_empty)
     };
-    Field::ALL.iter().any(|field| was(*field, true) && was(*field, false))
+    let is_hidden = |field: Field| stage.world.hidden == Some(field);
+    Field::ALL.iter().any(|field| (was(*field, true) || is_hidden(*field)) && was(*field, false))
 }
 
 fn had(account: &Account, field: Field, from: Duration, to: Duration, wanted: impl Fn(&Value) -> bool) -> bool {
@@ -237,7 +242,8 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
                 let hides = !put.is_answered_well() || put.effect == Effect::Ignored;
                 put.operation == number && put.id == *id && hides
             };
-            stage.world.is(Trait::TidiesPhones) || stage.puts.iter().any(|(_, put)| is_in_doubt(put))
+            let has_cause = stage.world.is(Trait::TidiesPhones) || stage.world.hidden.is_some();
+            has_cause || stage.puts.iter().any(|(_, put)| is_in_doubt(put))
         }
         RunError::Acquire(_) => stage.operations[number].is_refused_permission,
         RunError::File(error) if matches!(error.kind(), FileErrorKind::Locked(_)) => {

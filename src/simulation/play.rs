@@ -422,10 +422,10 @@ impl Actor {
             let is_marked = |row: &&RowView| is_killed && row.status == Status::Unknown && !is_sent(row);
             let marked: Vec<usize> = report.rows.iter().filter(is_marked).map(|row| row.row as usize).collect();
             if is_plan {
-                let operation = &stage.operations[operation];
-                let from = operation.started.saturating_sub(stage.lag());
-                let planned = (from, operation.ended.unwrap_or_default());
-                stage.jobs.insert((self.lane, job), Job::new(sheet, planned, &report));
+                let planning = &stage.operations[operation];
+                let from = planning.started.saturating_sub(stage.lag());
+                let planned = (from, planning.ended.unwrap_or_default());
+                stage.jobs.insert((self.lane, job), Job::new(sheet, planned, operation, &report));
                 oracle::planned(stage, self.lane, job, &report);
             }
             if let Some(job) = stage.jobs.get_mut(&(self.lane, job)) {

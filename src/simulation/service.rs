@@ -453,6 +453,7 @@ impl Service {
     }
 
     fn shown_value(&self, field: Field, value: &Value, whole: bool) -> Option<Json> {
+        let value = if whole { self.answered_value(field, value) } else { value };
         match value {
             Value::Null if whole && field == Field::CompanySize && self.world.is(Trait::SizeOfNone) => {
                 Some(Json::from("Empty"))
@@ -540,6 +541,11 @@ impl Service {
     /// Returns a value as an item of the list shows it.
     pub(super) fn listed_value(&self, field: Field, value: &Value) -> Value {
         if self.world.is(Trait::ItemsCut) { self.world.texts.shown_value(field, value) } else { value.clone() }
+    }
+
+    /// Returns a value as `GET` and the answers to updates show it.
+    pub(super) fn answered_value<'a>(&self, field: Field, value: &'a Value) -> &'a Value {
+        if self.world.hidden == Some(field) { &Value::Null } else { value }
     }
 
     /// Returns the form in which the service stores a text.

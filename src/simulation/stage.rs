@@ -207,6 +207,10 @@ pub(super) struct Stage {
     pub(super) reverted_by: BTreeMap<(usize, usize), PathBuf>,
     /// The reported texts of rows.
     pub(super) told: BTreeSet<(usize, u64, String)>,
+    /// The accounts whose hidden field a page has shown, with the operation that read it.
+    pub(super) listed: BTreeSet<(usize, i64)>,
+    /// The same of pages that are on their way, by request.
+    pages: BTreeMap<usize, Vec<i64>>,
     requests: usize,
     most_requests: usize,
     /// How long an answer in flight asks to wait.
@@ -233,6 +237,8 @@ impl Stage {
             sheets: BTreeMap::new(),
             reverted_by: BTreeMap::new(),
             told: BTreeSet::new(),
+            listed: BTreeSet::new(),
+            pages: BTreeMap::new(),
             requests: 0,
             most_requests: 5_000,
             waits: BTreeMap::new(),
@@ -565,6 +571,9 @@ impl Stage {
         let (stage_before, has_one_stage) = stage_of(&self.service).unwrap_or((None, true));
         let (reply, effect) = self.service.handle(now, number, process, asked, headers, way.fault);
         self.tell(Event::Arrived { number, status: reply.status, effect });
+        if let Some(field) = self.world.hidden.filter(|_| matches!(asked, Asked::List { .. }) && way.fault.is_none()) {
+            self.pages.insert(number, listed_with(&reply.body, field));
+        }
         if reply.status == 429 && way.fault != Some(Fault::Throttled) {
             super::oracle::refused_by_quota(self, process);
         }
@@ -590,7 +599,7 @@ impl Stage {
             _ => false,
         };
         let is_good = reply.status == 200 && !spoils && !is_unreadable && !is_page;
-        let shown = if let Asked::Put(id, _) = asked { self.values(*id).cloned() } else { None };
+        let shown = if let Asked::Put(id, _) = asked { self.answered_values(*id) } else { Vec::new() };
         let is_unlisted = self.world.is(Trait::StageUnlisted) && !self.spares_members(number);
         let is_reset = stage_of(&self.service).is_some_and(|(stage, _)| stage != stage_before);
         if let Some(put) = self.put(number) {
@@ -600,12 +609,8 @@ impl Stage {
             put.has_reset = is_reset && has_one_stage;
             // If a page does not show the stage, a run that may clear it does not know that it did.
             put.is_unsure = (may_have_had_member && !had_member) || !has_one_stage || (put.has_reset && is_unlisted);
-            let differs = |field: &&Field| {
-                shown
-                    .as_ref()
-                    .is_some_and(|shown| !super::oracle::same(**field, &put.value(**field), shown.get(**field)))
-            };
-            put.differs = put.has_lost || put.has_reset || Field::ALL.iter().any(|field| differs(&field));
+            let differs = |(field, shown): &(Field, Value)| !super::oracle::same(*field, &put.value(*field), shown);
+            put.differs = put.has_lost || put.has_reset || shown.iter().any(differs);
             put.answer = Some(Said::of(&reply, is_good));
             let operation = put.operation;
             if effect == Effect::Written && self.operations.get(operation).is_some_and(|it| it.is_said_unapplied) {
@@ -623,6 +628,9 @@ impl Stage {
             return false;
         }
         self.tell(Event::Delivered { number, is_answer });
+        if let (Some(ids), Some(operation)) = (self.pages.remove(&number), self.current[self.lines[line].lane]) {
+            self.listed.extend(ids.into_iter().map(|id| (operation, id)));
+        }
         if let Some(wait) = self.waits.remove(&number).filter(|_| is_answer) {
             let of = self.put(number).map(|put| put.id);
             let process = &mut self.processes[process];
@@ -655,7 +663,6 @@ impl Stage {
         self.puts.get_mut(index).filter(|(other, _)| *other == number).map(|(_, put)| put)
     }
 
-    /// Returns the current version of an account.
     /// Returns whether the operation of an update stops before it clears members.
     fn spares_members(&mut self, number: usize) -> bool {
         let Some(operation) = self.put(number).map(|put| put.operation) else { return true };
@@ -663,9 +670,20 @@ impl Stage {
         !matches!(step, Some(Step::Apply(_, how) | Step::Revert(_, how)) if how.clear_unknown)
     }
 
-    fn values(&self, id: i64) -> Option<&Values> {
-        self.service.accounts.get(&id).and_then(|account| account.now().values.as_deref())
+    /// Returns the current values of an account as the answer to an update shows them.
+    fn answered_values(&self, id: i64) -> Vec<(Field, Value)> {
+        let values = self.service.accounts.get(&id).and_then(|account| account.now().values.as_deref());
+        let shown = |values: &Values, field| self.service.answered_value(field, values.get(field)).clone();
+        values.map_or_else(Vec::new, |it| Field::ALL.iter().map(|field| (*field, shown(it, *field))).collect())
     }
+}
+
+/// Returns the accounts of a page that have a value of a field.
+fn listed_with(page: &[u8], field: Field) -> Vec<i64> {
+    let page: Json = serde_json::from_slice(page).unwrap_or_default();
+    let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let has_value = |item: &&Json| item[field.wire()].as_str().is_some_and(|text| !text.is_empty());
+    items.iter().filter(has_value).filter_map(|item| item["id"].as_i64()).collect()
 }
 
 fn read_body(body: &Map<String, Json>) -> Vec<Option<Value>> {

@@ -221,12 +221,13 @@ impl Lane {
             let id = dice.between(1, world.accounts.max(1) + 1) as i64;
             let fields =
                 (0..dice.between(1, 3)).map(|_| dice.pick(Field::ALL)).collect::<std::collections::BTreeSet<_>>();
+            let fields = fields.into_iter().filter(|field| Some(*field) != world.hidden);
             let value = |field, dice: &mut Dice| match world.texts.value(dice, field, id) {
                 _ if field.nullable() && dice.chance(200) => Value::Null,
                 Value::Text(text) if text == super::service::NEW_SIZE => Value::Text("2-10".to_owned()),
                 value => value,
             };
-            let mut given: Vec<(Field, Value)> = fields.into_iter().map(|field| (field, value(field, dice))).collect();
+            let mut given: Vec<(Field, Value)> = fields.map(|field| (field, value(field, dice))).collect();
             lane.steps.push(Step::Pause(dice.between(0, 60)));
             lane.steps.push(if dice.chance(150) {
                 given.retain(|(field, _)| *field != Field::Name);
@@ -289,7 +290,9 @@ impl Sheet {
     fn draw(dice: &mut Dice, world: &World) -> Self {
         let match_on = dice.pick(&[MatchOn::Id, MatchOn::Id, MatchOn::Id, MatchOn::DomainName, MatchOn::Name]);
         let mode = dice.pick(&[Mode::Patch, Mode::Patch, Mode::Patch, Mode::Fill, Mode::Replace]);
-        let mode = if match_on == MatchOn::Name && mode == Mode::Replace { Mode::Patch } else { mode };
+        // A plan in this mode has a value for every field.
+        let needs_patch = match_on == MatchOn::Name || world.hidden.is_some();
+        let mode = if needs_patch && mode == Mode::Replace { Mode::Patch } else { mode };
         let nulls = dice.pick(&[Nulls::Keep, Nulls::Keep, Nulls::Clear]);
         let key_field = match match_on {
             MatchOn::Id => None,
@@ -303,7 +306,7 @@ impl Sheet {
         }
         fields.sort();
         fields.dedup();
-        fields.retain(|field| Some(*field) != key_field);
+        fields.retain(|field| Some(*field) != key_field && Some(*field) != world.hidden);
         let most_rows = if dice.chance(150) { 24 } else { 10 };
         let count = if world.is_large() { dice.between(most_rows, world.accounts) } else { dice.between(0, most_rows) };
         let rows = (0..count).map(|number| Row::draw(dice, world, match_on, &fields, number)).collect();

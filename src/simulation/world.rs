@@ -6,6 +6,7 @@ use super::dice::Dice;
 use super::permission::Permissions;
 use super::texts::Texts;
 use super::turns;
+use crate::account::Field;
 use crate::quota::Quota;
 
 enumerated! {
@@ -136,6 +137,8 @@ pub(super) struct World {
     pub(super) lag_ms: u64,
     /// The function of the quota that grants each request.
     pub(super) permissions: Option<Permissions>,
+    /// The field that `GET` and the answers to updates show as empty, and the list does not. No table has it.
+    pub(super) hidden: Option<Field>,
     /// Whether the client's processes wait for each other before they change an account.
     pub(super) shares_turns: bool,
 }
@@ -144,6 +147,10 @@ pub(super) struct World {
 const LARGE: u64 = 30;
 /// Large worlds take more time than others.
 const LARGE_PER_MILLE: u32 = 60;
+/// The fields of which one may be shown by the list only.
+const HIDEABLE: [Field; 5] = [Field::CompanySize, Field::Phone, Field::City, Field::Description, Field::LinkedInUrl];
+/// How many worlds in a thousand have a field that only the list shows.
+const HIDDEN_PER_MILLE: u32 = 60;
 /// How many worlds in a thousand answer reads from copies of the accounts that are behind.
 const LAG_PER_MILLE: u32 = 80;
 /// How many of them have many texts that a list may have cut.
@@ -176,6 +183,7 @@ impl World {
         let large = &mut Dice::new(seed, "large", 0);
         let lag = &mut Dice::new(seed, "lag", 0);
         let sleep = &mut Dice::new(seed, "how often it sleeps", 0);
+        let hidden = &mut Dice::new(seed, "hidden", 0);
         let colleague_s = (most_faults > 0 && dice.chance(500)).then(|| dice.between(2, 300));
         let accounts = if large.chance(LARGE_PER_MILLE) { large.between(LARGE, 2 * LARGE) } else { accounts };
         let texts = &mut Dice::new(seed, "texts", 0);
@@ -199,6 +207,7 @@ impl World {
             other_program_s: (most_faults > 0 && dice.chance(300)).then(|| dice.between(2, 120)),
             sleep_s: (most_faults > 0 && sleep.chance(150)).then(|| sleep.between(5, 300)),
             permissions: Permissions::draw(&mut Dice::new(seed, "permissions", 0)).filter(|_| most_faults > 0),
+            hidden: (most_traits > 0 && hidden.chance(HIDDEN_PER_MILLE)).then(|| hidden.pick(&HIDEABLE)),
             shares_turns: turns::are_shared(seed),
             lag_ms: if most_faults > 0 && lag.chance(LAG_PER_MILLE) { lag.between(500, 30_000) } else { 0 },
         }
@@ -213,9 +222,11 @@ impl World {
         [Trait::StageKept, Trait::StageReset, Trait::StageUnlisted].iter().any(|what| self.is(*what))
     }
 
-    /// Returns whether an update loses members that it cannot include, or empties a phone number without digits.
+    /// Returns whether an update loses members that it cannot include, empties a phone number without digits, or may
+    /// clear a field that only the list shows.
     pub(super) fn loses_members(&self) -> bool {
-        [Trait::UnknownMember, Trait::StageReset, Trait::TidiesPhones].iter().any(|what| self.is(*what))
+        self.hidden.is_some()
+            || [Trait::UnknownMember, Trait::StageReset, Trait::TidiesPhones].iter().any(|what| self.is(*what))
     }
 
     /// Returns whether tables have a row for most accounts. A run then reads accounts by pages, and compares only some
@@ -233,7 +244,12 @@ impl World {
     /// Returns whether nothing can fail, and no one else changes accounts.
     pub(super) fn is_quiet(&self) -> bool {
         let is_alone = self.colleague_s.is_none() && self.other_program_s.is_none() && self.sleep_s.is_none();
-        is_alone && self.lag_ms == 0 && self.permissions.is_none() && self.faults.is_empty() && self.traits.is_empty()
+        is_alone
+            && self.hidden.is_none()
+            && self.lag_ms == 0
+            && self.permissions.is_none()
+            && self.faults.is_empty()
+            && self.traits.is_empty()
     }
 
     pub(super) fn latency(&self, dice: &mut Dice) -> Duration {
@@ -260,6 +276,9 @@ impl std::fmt::Display for World {
         let (colleague, program) = (self.colleague_s, self.other_program_s);
         writeln!(formatter, "a colleague every {colleague:?} s, another program every {program:?} s")?;
         writeln!(formatter, "sleep every {:?} s; reads are up to {} ms behind", self.sleep_s, self.lag_ms)?;
+        if let Some(field) = self.hidden {
+            writeln!(formatter, "only the list shows {}", field.name())?;
+        }
         let turns = if self.shares_turns { "one after another" } else { "at the same time" };
         writeln!(formatter, "processes change an account {turns}")?;
         self.permissions.map_or(Ok(()), |permissions| writeln!(formatter, "{permissions:?}"))

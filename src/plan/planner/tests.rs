@@ -222,6 +222,36 @@ fn an_account_found_by_name_is_read_by_itself_where_its_item_lacks_what_is_compa
 }
 
 #[test]
+fn a_row_knows_what_the_list_showed_also_if_its_account_is_read_by_itself() {
+    let is_listed = |rows: &BTreeMap<u64, PlannedRow>, row: u64, field| rows[&row].listed.contains(field);
+    // By itself, because the item lacks what is compared.
+    let shows_phone = |id: i64| {
+        let mut members = without(whole(id), "city");
+        members["phone"] = "1".into();
+        Item::Account(account(&members))
+    };
+    for (table, options) in [by_id(1..=3), by_text(MatchOn::Name, &["Company 1", "Company 2", "Company 3"])] {
+        let mut service = Service::of(3).showing(2, shows_phone(2));
+        let rows = service.plan(&table, &options).unwrap();
+        assert_eq!(service.singles, [2]);
+        assert_eq!((rows[&1].position, rows[&1].changes.len()), (None, 1));
+        assert!(is_listed(&rows, 1, Field::Phone) && !is_listed(&rows, 0, Field::Phone));
+        assert!(is_listed(&rows, 0, Field::City) && !is_listed(&rows, 1, Field::City));
+    }
+    // By itself, because the list may have cut its name.
+    let (table, options) = by_text(MatchOn::Name, &["The longest name of all companies"]);
+    let mut members: Json =
+        serde_json::from_str(&whole(2).to_string().replace("Company 2", "The longest name of all companies")).unwrap();
+    let real = account(&members);
+    members["phone"] = "1".into();
+    let mut service = Service::of(3).showing(2, Item::Account(account(&members)));
+    service.accounts.insert(2, real);
+    let rows = service.plan(&table, &options).unwrap();
+    assert_eq!(service.singles, [2]);
+    assert!(is_listed(&rows, 0, Field::Phone));
+}
+
+#[test]
 fn a_second_candidate_is_found_before_any_account_is_read_by_itself() {
     let (table, options) = by_text(MatchOn::Name, &["Company 3"]);
     let mut service = Service::of(5).without_member("city");

@@ -30,7 +30,8 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
     match operation.map(|operation| (operation.lane, &operation.step)) {
         Some((_, Step::Patch(_, given, _))) => {
             let from = looked_since(stage, put, LONGEST_AGE + Duration::from_millis(stage.world.latency_ms.1));
-            let is_named = |field: Field| given.iter().any(|(other, _)| *other == field);
+            let is_named =
+                |field: Field| given.iter().any(|(other, _)| *other == field) || is_hidden(stage, put, field);
             if !account.is_some_and(|it| is_built_on_one(it, put, from, is_named)) {
                 broken.push((
                     1,
@@ -49,7 +50,7 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
             None => broken.push((2, "an update for a job that has no plan".to_owned())),
         },
         Some((lane, Step::Revert(job, _))) => {
-            for field in Field::ALL.iter().filter(|field| !shown(**field)) {
+            for field in Field::ALL.iter().filter(|field| !(shown(**field) || is_hidden(stage, put, **field))) {
                 of_revert(stage, put, (lane, *job), *field, &mut broken);
             }
         }
@@ -140,7 +141,7 @@ fn of_revert(stage: &Stage, put: &Put, (lane, number): (usize, usize), field: Fi
     let is_due = |now: &Value| {
         let stored = |other: &Put| stage.service.stored_value(field, &other.value(field));
         let is_of = |other: &Put| {
-            same(field, now, &stored(other)) || answered(account, other, field, |shown| same(field, shown, now))
+            same(field, now, &stored(other)) || answered(stage, account, other, field, |shown| same(field, shown, now))
         };
         ours.iter().any(|other| other.may_be_applied() && is_of(other)) || is_as_planned(now)
     };
@@ -159,7 +160,7 @@ fn of_revert(stage: &Stage, put: &Put, (lane, number): (usize, usize), field: Fi
 fn was_spoiled(stage: &Stage, account: &Account, revert: &Put, field: Field) -> bool {
     let answers_otherwise = |other: &Put| {
         let differs = |now: &Value| !same(field, now, &other.value(field));
-        same(field, &other.value(field), &revert.value(field)) && answered(account, other, field, differs)
+        same(field, &other.value(field), &revert.value(field)) && answered(stage, account, other, field, differs)
     };
     let puts = || stage.puts.iter().map(|(_, other)| other).filter(|other| other.id == account.id);
     let is_emptied = |other: &Put| {
@@ -173,9 +174,14 @@ fn was_spoiled(stage: &Stage, account: &Account, revert: &Put, field: Field) -> 
 
 /// Returns whether the answer to an update showed such a value. If the service ignored the update, the answer may show
 /// what a colleague has written since the look, and the product takes that for a result of the update.
-fn answered(account: &Account, put: &Put, field: Field, wanted: impl Fn(&Value) -> bool) -> bool {
+fn answered(stage: &Stage, account: &Account, put: &Put, field: Field, wanted: impl Fn(&Value) -> bool) -> bool {
     let at = put.arrived.filter(|_| put.effect != Effect::None);
-    at.is_some_and(|at| had(account, field, at, at, wanted))
+    at.is_some_and(|at| had(account, field, at, at, |value| wanted(stage.service.answered_value(field, value))))
+}
+
+/// Returns whether an update clears a field that its client may take for empty, because `GET` shows it so.
+fn is_hidden(stage: &Stage, put: &Put, field: Field) -> bool {
+    stage.world.hidden == Some(field) && same(field, &put.value(field), &Value::Null)
 }
 
 fn not_shown(put: &Put, field: Field) -> String {
@@ -229,7 +235,12 @@ fn of_apply(
     {
         broken.push((1, format!("row {row} is written to account {}, which no longer has its key", put.id)));
     }
-    let is_named = |field: Field| changes.iter().any(|change| change.field == field);
+    // The plan knows what the list showed it, and the run looks for it, if it is not told to clear what it cannot see.
+    let is_hidden = |field: Field| {
+        let is_known = stage.listed.contains(&(job.planned_by, put.id)) && !how.clear_unknown;
+        is_hidden(stage, put, field) && !is_known
+    };
+    let is_named = |field: Field| is_hidden(field) || changes.iter().any(|change| change.field == field);
     let are_shown = Field::ALL.iter().all(|field| is_named(*field) || shown(*field));
     if are_shown && !account.is_some_and(|it| is_built_on_one(it, put, from, is_named)) {
         broken.push((1, format!("row {row} sends values that account {} had at different moments", put.id)));
@@ -259,7 +270,7 @@ fn of_apply(
                     format!("row {row} overwrites what others wrote into {} of account {}", field.name(), put.id),
                 ));
             }
-        } else if change.is_some() || !shown(*field) {
+        } else if change.is_some() || !(shown(*field) || is_hidden(*field)) {
             broken.push((1, not_shown(put, *field)));
         }
     }

@@ -261,7 +261,7 @@ impl Machine {
 
     /// Returns the fields that an update would clear, because `GET` shows them empty, although the list showed a value.
     fn hidden(&self, row: OpenRow, changes: &[Change], account: &ContactAccount) -> Vec<&'static str> {
-        if row.was_sent || !self.spares_members() || self.agreed.contains(&row.row) {
+        if !self.spares_members() || self.agreed.contains(&row.row) {
             return Vec::new();
         }
         let is_hidden = |field: &&Field| {
@@ -281,11 +281,13 @@ impl Machine {
             return None;
         }
         let error = format!(
-            "the list showed {} when the plan was made, and GET of the account does not: an update may clear a value; \
-             plan this row again",
+            "the list showed {} when the plan was made, and GET of the account does not: an update may clear a value. \
+             Plan this row again. If that ends the same, only the list shows the value, and \
+             on_unknown_member=\"clear\" clears it",
             hidden.join(", ")
         );
-        Some(finish(row, Status::Conflict, Some(error)))
+        let status = if row.was_sent { Status::Unknown } else { Status::Conflict };
+        Some(finish(row, status, Some(error)))
     }
 
     /// Takes an account that was read: prepares its update, or returns the outcome of its row.
