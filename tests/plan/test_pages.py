@@ -11,7 +11,7 @@ import pytest
 from replyio import UnexpectedResponseError
 from replyio.sandbox import Fault, Sandbox
 
-from .jobs import companies, id_of, moves, plan
+from .jobs import companies, id_of, moves, plan, puts
 
 ROWS = range(10, 20)
 Members = dict[str, Any]
@@ -140,3 +140,24 @@ def test_a_list_that_does_not_end_refuses_a_name_and_leaves_an_id_to_single_read
             with pytest.raises(UnexpectedResponseError, match="the list does not end"):
                 plan(client, "sync", rows, match_on=by)
             assert len(thirty.requests) == 4
+
+
+@pytest.mark.parametrize("by", ["id", "name"])
+def test_what_only_the_list_shows_is_not_cleared_although_the_plan_read_the_account_by_itself(
+    by: str, thirty: Sandbox
+) -> None:
+    def show(item: Members) -> None:
+        if item["id"] == 15:
+            item["phone"] = "+47 22 33 44 55"
+            del item["city"]
+
+    rows = moves(range(14, 16)) if by == "id" else [{"name": f"Company {n}", "city": "Bergen"} for n in (14, 15)]
+    thirty.add_fault(Fault(request=1, status=200, body=listing(thirty, show)))
+    with thirty.client() as client, plan(client, "sync", rows, match_on=by) as made:
+        assert 15 in singly(thirty)
+        made.apply()
+        assert made.counts == {"changed": 1, "conflict": 1}
+        (conflict,) = (row for row in made.rows if row["status"] == "conflict")
+    assert conflict["id"] == 15
+    assert "the list showed phone" in conflict["error"]
+    assert [id_of(request) for request in puts(thirty)] == [14]
