@@ -265,7 +265,7 @@ def a_plan_that_has_written_is_not_replaced(case: Case) -> None:
 def a_plan_of_an_older_version(case: Case) -> None:
     case.plan(save_as=case.path).apply(progress=False)
     with closing(sqlite3.connect(case.path)) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
     for if_exists in ("resume", "replace"):
         told = raised(lambda: case.plan(save_as=case.path, if_exists=if_exists))  # noqa: B023
         call = "client.plan_contact_account_updates(rows, progress=False, "

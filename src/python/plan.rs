@@ -216,7 +216,7 @@ impl PlanFile {
             result.set_item("match_on", header.match_on.as_str())?;
             result.set_item("created_at_ms", header.created_at_ms)?;
             result.set_item("source", &header.source)?;
-            result.set_item("is_revert", header.is_revert)?;
+            result.set_item("is_revert", header.is_revert())?;
             result.set_item("act_as", header.act_as.as_deref())?;
             result.set_item("team_id", header.team_id)?;
             result.set_item("cleared", self.file.cleared())?;

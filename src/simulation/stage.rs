@@ -583,14 +583,14 @@ impl Stage {
                 self.operations[*operation].excuse += Duration::from_secs(3_700);
             }
         }
+        let is_page = reply.headers.get(http::header::CONTENT_TYPE).is_some_and(|it| it == "text/html");
         if let Some(operation) = self.current[lane] {
-            self.operations[operation].failures += u64::from(reply.status != 200);
+            self.operations[operation].failures += u64::from(reply.status != 200 || (is_page && way.fault.is_none()));
         }
         let wait = reply.headers.get(http::header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
         if let Some(wait) = wait {
             self.waits.insert(number, Duration::from_secs(wait));
         }
-        let is_page = reply.headers.get(http::header::CONTENT_TYPE).is_some_and(|it| it == "text/html");
         let is_unreadable = matches!(asked, Asked::Put(4, _)) && self.world.is(Trait::AccountUnreadable);
         let spoils = match way.fault {
             Some(Fault::AnswerTruncated | Fault::LoginPage) => true,

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::{Folder, build, export, refusal};
 
-const PLAN: &str = "PRAGMA application_id = 1380994137; PRAGMA user_version = 4;";
+const PLAN: &str = "PRAGMA application_id = 1380994137; PRAGMA user_version = 5;";
 const ENDLESS: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)";
 
 fn make(path: &Path, sql: &str) {

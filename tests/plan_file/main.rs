@@ -107,7 +107,7 @@ fn header() -> Header {
         source: "a CSV file of 300 rows".to_owned(),
         source_digest: [7; 32],
         suspicions: vec![Suspicion { column: "city".to_owned(), cells: 2, row: 17 }],
-        is_revert: false,
+        generation: 0,
     }
 }
 

@@ -77,7 +77,9 @@ fn a_recovered_plan_does_not_go_on_with_a_revert_from_before() {
         }
         change(&file.start_run().unwrap(), 1, Status::Changed);
         let later = file.revert_file().unwrap();
-        assert_eq!(later.counts().unwrap()[&Status::Pending], 2);
+        // Without the row that the first revert has restored.
+        let left = if finishes { 1 } else { 2 };
+        assert_eq!(later.counts().unwrap()[&Status::Pending], left);
         // Keeps the file open while it is copied.
         let run = file.start_run().unwrap();
         change(&run, 2, Status::Changed);
@@ -88,7 +90,7 @@ fn a_recovered_plan_does_not_go_on_with_a_revert_from_before() {
         let recovered = PlanFile::recover(&copy.plan()).unwrap();
         let whole = recovered.revert_file().unwrap();
         assert_eq!(whole.path(), copy.path().join("plan.revert3.replyio"));
-        assert_eq!(whole.counts().unwrap()[&Status::Pending], 8);
+        assert_eq!(whole.counts().unwrap()[&Status::Pending], 6 + left);
         // Recovered, it is as it is: its own revert is gone on with.
         assert_eq!(recovered.revert_file().unwrap().path(), whole.path());
     }

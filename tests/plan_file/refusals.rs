@@ -141,8 +141,8 @@ fn a_newer_or_an_edited_plan_is_refused() {
     let foreign = |kind: &FileErrorKind| kind == &FileErrorKind::NotAPlan;
     let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten(Half::Plan);
     let cases: [(&str, Expected<'_>); 27] = [
-        ("PRAGMA user_version = 5", &newer),
-        ("PRAGMA user_version = 3", &older),
+        ("PRAGMA user_version = 6", &newer),
+        ("PRAGMA user_version = 4", &older),
         ("PRAGMA user_version = 0", &foreign),
         ("PRAGMA application_id = 1", &foreign),
         ("DELETE FROM plan WHERE key = 'sealed'", &half),
@@ -274,7 +274,7 @@ fn a_half_written_file_is_told_by_what_it_was_to_become() {
     // By its content, too.
     let path = folder.path().join("made.replyio");
     let parent = Some(header().identity);
-    let mut builder = Builder::create(&path, &Header { parent, is_revert: true, ..header() }).unwrap();
+    let mut builder = Builder::create(&path, &Header { parent, generation: 1, ..header() }).unwrap();
     builder.add(planned(0)).unwrap();
     let copy = folder.path().join("copy.replyio");
     fs::copy(&path, &copy).unwrap();

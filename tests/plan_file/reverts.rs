@@ -30,6 +30,13 @@ fn rows(file: &PlanFile) -> Vec<PlannedRow> {
     rows
 }
 
+/// The numbers of the rows of a plan.
+fn numbers(file: &PlanFile) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    file.for_each_row(|row| numbers.push(row.row)).unwrap();
+    numbers
+}
+
 fn of(row: u64, field: Field, before: Value, after: Value) -> (u64, Change) {
     (row, Change::new(field, before, after))
 }
@@ -160,7 +167,7 @@ fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
     assert_eq!(first.path(), folder.path().join("plan.revert.replyio"));
     assert_eq!(first.header().parent.as_ref(), Some(&file.header().identity));
     assert_ne!(first.header().identity, file.header().identity);
-    assert!(first.header().is_revert);
+    assert!(first.header().is_revert());
     assert_eq!(first.counts().unwrap()[&Status::Pending], 1);
     let again = file.revert_file().unwrap();
     assert_eq!((again.path(), again.header()), (first.path(), first.header()));
@@ -168,14 +175,14 @@ fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
     write(1);
     let second = file.revert_file().unwrap();
     assert_eq!(second.path(), folder.path().join("plan.revert2.replyio"));
-    assert_eq!(second.counts().unwrap()[&Status::Pending], 2);
+    assert_eq!(numbers(&second), [1], "the first revert has restored row 0");
     // The same rows, sent once more, are not the same any more.
     write(1);
     assert_eq!(file.revert_file().unwrap().path(), folder.path().join("plan.revert3.replyio"));
     // A revert is a plan too.
     let back = first.revert_file().unwrap();
     assert_eq!(back.path(), folder.path().join("plan.revert.revert.replyio"));
-    assert_eq!(rows(&file)[0].changes[0].after, rows(&first)[0].changes[0].before);
+    assert_eq!(rows(&first)[0].changes[0].after, planned(0).changes[0].after);
 }
 
 #[test]
@@ -258,22 +265,25 @@ fn a_revert_that_is_done_or_was_reverted_is_not_taken_for_the_next_one() {
     let run = file.start_run().unwrap();
     send(&run, 0, Vec::new(), finished(Status::Changed, None));
     send(&run, 1, Vec::new(), finished(Status::Changed, None));
+    send(&run, 2, Vec::new(), finished(Status::Changed, None));
     drop(run);
     let first = file.revert_file().unwrap();
     send(&first.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
-    // A half of it is to be done yet, so it is gone on with, until somebody reverts that half.
+    // A part of it is to be done yet, so it is gone on with, until somebody reverts that part.
     assert_eq!(file.revert_file().unwrap().path(), first.path());
     let back = first.revert_file().unwrap();
     let second = file.revert_file().unwrap();
     assert_eq!(second.path(), folder.path().join("plan.revert2.replyio"));
-    assert_eq!(second.counts().unwrap()[&Status::Pending], 2);
+    assert_eq!(numbers(&second), [1, 2], "the first revert has restored row 0");
     drop(back);
     let run = second.start_run().unwrap();
-    send(&run, 0, Vec::new(), finished(Status::Changed, None));
+    send(&run, 1, Vec::new(), finished(Status::Changed, None));
     assert_eq!(file.revert_file().unwrap().path(), second.path());
-    send(&run, 1, Vec::new(), finished(Status::Failed, None));
+    send(&run, 2, Vec::new(), finished(Status::Failed, None));
     drop(run);
-    assert_eq!(file.revert_file().unwrap().path(), folder.path().join("plan.revert3.replyio"));
+    let third = file.revert_file().unwrap();
+    assert_eq!(third.path(), folder.path().join("plan.revert3.replyio"));
+    assert_eq!(numbers(&third), [2]);
 }
 
 #[test]
@@ -300,7 +310,7 @@ fn a_revert_whose_making_was_killed_is_made_again() {
         fs::copy(&path, folder.path().join("plan.revert.replyio")).unwrap();
     };
     fs::remove_file(&path).unwrap();
-    half_made(&folder, &Header { parent: Some(file.header().identity.clone()), is_revert: true, ..header() });
+    half_made(&folder, &Header { parent: Some(file.header().identity.clone()), generation: 1, ..header() });
     let revert = file.revert_file().unwrap();
     assert_eq!((revert.path(), revert.counts().unwrap()[&Status::Pending]), (path.as_path(), 1));
     // What somebody else plans under the name is not ours to remove.
@@ -312,7 +322,7 @@ fn a_revert_whose_making_was_killed_is_made_again() {
     // Nor is one that is being made.
     fs::remove_file(&path).unwrap();
     let parent = Some(file.header().identity.clone());
-    let builder = Builder::create(&path, &Header { parent, is_revert: true, ..header() }).unwrap();
+    let builder = Builder::create(&path, &Header { parent, generation: 1, ..header() }).unwrap();
     let error = file.revert_file().err().unwrap();
     assert!(matches!(error.kind(), FileErrorKind::Locked(_)), "{error}");
     drop(builder);
@@ -441,19 +451,125 @@ fn a_revert_that_finds_each_account_as_it_was_undoes_a_revert() {
 }
 
 #[test]
+fn a_revert_with_rows_holds_its_plan_whatever_became_of_them() {
+    for status in [Status::Failed, Status::Conflict, Status::NotFound, Status::Unchanged] {
+        let folder = Folder::new();
+        let file = build(&folder.plan(), 10).unwrap();
+        change(&file, &[0, 1]);
+        let first = file.revert_file().unwrap();
+        end(&first, &[0, 1], status);
+        assert_eq!(held_by(&file).as_deref(), FIRST, "{status:?}");
+        assert!(first.revert_file().unwrap().counts().unwrap().is_empty());
+        assert_eq!(held_by(&file), None, "its revert sets the plan free");
+    }
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    assert!(file.revert_file().unwrap().counts().unwrap().is_empty());
+    assert_eq!(held_by(&file), None, "a plan that has written nothing was not reverted");
+}
+
+#[test]
+fn a_file_in_place_of_a_revert_holds_the_plan_until_it_is_moved_away() {
+    for content in [Vec::new(), vec![0; 8_192], b"id,city\n1,Oslo\n".to_vec()] {
+        let folder = Folder::new();
+        let file = build(&folder.plan(), 10).unwrap();
+        change(&file, &[0]);
+        let path = folder.path().join("plan.revert.replyio");
+        fs::write(&path, content).unwrap();
+        assert_eq!(held_by(&file).as_deref(), FIRST);
+        fs::rename(&path, folder.path().join("away")).unwrap();
+        assert_eq!(held_by(&file), None);
+    }
+    // The plan of another table is not a revert of this one.
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    build(&folder.path().join("plan.revert.replyio"), 10).unwrap();
+    assert_eq!(held_by(&file), None);
+}
+
+#[test]
+fn a_later_revert_has_the_rows_that_no_revert_in_effect_has_restored() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0, 1, 2, 3]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0, 1]);
+    end(&first, &[2], Status::Conflict);
+    end(&first, &[3], Status::Unchanged);
+    let later = || rows(&file).iter().map(|row| row.row).collect::<Vec<_>>();
+    assert_eq!(later(), [2, 3]);
+    // The revert of the revert writes row 0 again, and may have written row 1 again.
+    let back = first.revert_file().unwrap();
+    assert_eq!(numbers(&back), [0, 1]);
+    change(&back, &[0]);
+    end(&back, &[1], Status::Unknown);
+    assert_eq!(later(), [0, 1, 2, 3]);
+    // The third generation restores row 0 again.
+    let third = back.revert_file().unwrap();
+    change(&third, &[0]);
+    assert_eq!(later(), [1, 2, 3]);
+}
+
+#[test]
+fn a_row_that_its_plan_has_sent_after_a_revert_is_reverted_again() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    end(&file, &[1], Status::Unknown);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0, 1]);
+    assert_eq!(rows(&file), []);
+    let later = Finished { error: None, ..Finished::new(Status::Changed, NOW + 1) };
+    send(&file.start_run().unwrap(), 1, Vec::new(), later);
+    assert_eq!(rows(&file).iter().map(|row| row.row).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_revert_restores_what_the_revert_of_a_revert_has_overwritten() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0]);
+    let back = first.revert_file().unwrap();
+    let colleague = vec![(Field::City, text("Paris"))];
+    send(&back.start_run().unwrap(), 0, colleague, finished(Status::Changed, None));
+    let second = file.revert_file().unwrap();
+    let (planned, found) = (planned(0), rows(&file));
+    let city = |changes: &[Change]| changes.iter().find(|change| change.field == Field::City).unwrap().clone();
+    assert_eq!(city(&found[0].changes), Change::new(Field::City, city(&planned.changes).after, text("Paris")));
+    assert_eq!((found[0].listed, found[0].key.as_ref()), (planned.listed, planned.key.as_ref()));
+    assert_eq!(numbers(&second), [0]);
+}
+
+#[test]
+fn every_second_generation_writes_what_the_table_says() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0]);
+    let back = first.revert_file().unwrap();
+    let facts = |file: &PlanFile| (file.header().generation, file.header().is_revert(), file.header().is_of_table());
+    assert_eq!([&file, &first, &back].map(facts), [(0, false, true), (1, true, false), (2, true, true)]);
+    let reopened = PlanFile::open(back.path()).unwrap();
+    assert_eq!((facts(&reopened), reopened.header().match_on), (facts(&back), file.header().match_on));
+}
+
+#[test]
 fn reverts_are_found_behind_a_gap_and_the_next_has_the_next_number() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
     change(&file, &[0]);
     let first = file.revert_file().unwrap();
     change(&first, &[0]);
-    change(&file, &[1]);
+    change(&file, &[1, 2]);
     let second = file.revert_file().unwrap();
-    change(&second, &[0]);
+    change(&second, &[1]);
     fs::rename(first.path(), folder.path().join("away")).unwrap();
     assert_eq!(held_by(&file).as_deref(), Some("plan.revert2.replyio"));
     assert_eq!(file.revert_file().unwrap().path(), second.path(), "it is resumed");
-    end(&second, &[1], Status::Unchanged);
+    end(&second, &[2], Status::Unchanged);
     assert_eq!(file.revert_file().unwrap().path(), folder.path().join("plan.revert3.replyio"));
     // The reverts of the others are not its own, and neither are other names.
     let other = build(&folder.path().join("plan.reverted.replyio"), 10).unwrap();

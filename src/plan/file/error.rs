@@ -49,6 +49,12 @@ const READ_ONLY: &str = "cannot be used here: the file, its folder or its log (-
 const EXHAUSTED: &str = "cannot be opened, because this process has no file descriptor left; close files and \
     connections, or raise the limit of this process (ulimit -n)";
 
+const FORKED: &str = "cannot be used in a process that was forked while a plan was open; use the process that opened \
+    it, or start processes with the spawn method";
+const UNREADABLE: &str = "The run sent nothing, because it could write again what this revert has restored. If no \
+    other process is writing the file of the revert, move it away; then revert() reverts the plan again, and apply() \
+    continues it";
+
 /// The kinds of problems with a plan file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileErrorKind {
@@ -96,6 +102,8 @@ pub enum FileErrorKind {
     Foreign(String),
     /// The run would write again what a revert restores: the path of the revert.
     Reverted(PathBuf),
+    /// A file has the name of a revert of the plan, and cannot be read: its error.
+    UnreadableRevert(String),
     /// The plan may not be replaced, because this many of its rows were written, and only it can revert them.
     Written(u64),
     /// The caller wants to stop.
@@ -262,6 +270,9 @@ impl fmt::Display for FileError {
                 it with another save_as=",
                 revert.display()
             ),
+            FileErrorKind::UnreadableRevert(error) => {
+                write!(formatter, "may have been reverted: {error}. {UNREADABLE}")
+            }
             FileErrorKind::Written(rows) => write!(
                 formatter,
                 "cannot be replaced: it may have written {rows} row{}, and only this file can revert {}; choose \
@@ -281,10 +292,7 @@ impl fmt::Display for FileError {
                 "cannot be written or read ({what}); check the folder and the disk, then repeat the call. A plan that \
                 is complete has recorded every update that was sent"
             ),
-            FileErrorKind::Forked => formatter.write_str(
-                "cannot be used in a process that was forked while a plan was open; use the process that \
-                    opened it, or start processes with the spawn method",
-            ),
+            FileErrorKind::Forked => formatter.write_str(FORKED),
             FileErrorKind::Internal(_) => Ok(()),
         }
     }

@@ -45,8 +45,8 @@ pub struct Header {
     pub source_digest: [u8; 32],
     /// The columns of the table with suspicious texts.
     pub suspicions: Vec<Suspicion>,
-    /// Whether it reverts another plan.
-    pub is_revert: bool,
+    /// 0 for the plan of a table, 1 for its revert, 2 for the revert of that, and so on.
+    pub generation: u32,
 }
 
 /// The number of facts in a [`Header`].
@@ -55,6 +55,16 @@ const FACTS: usize = 16;
 const MOST_FACTS: usize = FACTS + 5;
 
 impl Header {
+    /// Returns whether it reverts another plan.
+    pub const fn is_revert(&self) -> bool {
+        self.generation > 0
+    }
+
+    /// Returns whether it writes what a table says: it is the plan of the table, or it reverts a revert of that plan.
+    pub const fn is_of_table(&self) -> bool {
+        self.generation.is_multiple_of(2)
+    }
+
     /// Creates an identity for a new plan.
     ///
     /// # Errors
@@ -81,7 +91,7 @@ impl Header {
             ("source", text(&self.source)),
             ("source_digest", text(&hex(&self.source_digest))),
             ("suspicions", SqlValue::Text(suspicions_to_text(&self.suspicions))),
-            ("is_revert", SqlValue::Integer(i64::from(self.is_revert))),
+            ("generation", SqlValue::Integer(i64::from(self.generation))),
         ]
     }
 
@@ -104,7 +114,7 @@ impl Header {
             source: facts.text("source")?,
             source_digest: from_hex(&facts.text("source_digest")?)?,
             suspicions: suspicions_from_text(&facts.text("suspicions")?)?,
-            is_revert: facts.integer("is_revert")? != 0,
+            generation: u32::try_from(facts.integer("generation")?).ok()?,
         })
     }
 }

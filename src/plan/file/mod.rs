@@ -10,6 +10,7 @@ mod connect;
 mod elsewhere;
 mod error;
 mod header;
+mod history;
 mod interrupt;
 mod log;
 mod owner;
@@ -169,7 +170,7 @@ impl PlanFile {
     /// or options.
     pub fn resume(path: &Path, source_digest: [u8; 32]) -> Result<Option<Self>, FileError> {
         match Self::open_settled(path) {
-            Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert => Ok(Some(file)),
+            Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert() => Ok(Some(file)),
             Ok(file) => {
                 let replace = if file.written()? == 0 { ", or replace it with if_exists=\"replace\"" } else { "" };
                 let what = format!(

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::error::{FileError, FileErrorKind};
+use super::history::{History, Holder};
 use super::schema::{self, StoredEdit, StoredRow};
 use super::state::{self, State};
 use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView, check};
@@ -152,7 +153,10 @@ impl PlanFile {
         })
     }
 
-    fn for_each_stored(&self, mut take: impl FnMut(StoredRow) -> Result<(), FileError>) -> Result<(), FileError> {
+    pub(super) fn for_each_stored(
+        &self,
+        mut take: impl FnMut(StoredRow) -> Result<(), FileError>,
+    ) -> Result<(), FileError> {
         let reader = self.reader()?;
         let mut last = -1;
         loop {
@@ -278,14 +282,24 @@ impl PlanFile {
 
     /// Passes on the rows that revert what this plan changed or may have changed. They expect the values that the
     /// service returned, if it returned any that differ from the previous ones, and otherwise the values that were
-    /// sent.
+    /// sent. Leaves out the rows that an earlier revert has restored. A row that a revert of a revert has written again
+    /// expects and restores what that one has stored.
     ///
     /// # Errors
     /// Returns the errors of `take`, and [`FileError`] if the file cannot be read.
-    pub fn revert_rows(&self, mut take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
+    pub fn revert_rows(&self, take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
+        self.revert_rows_after(&History::of(self)?, take)
+    }
+
+    /// The same, if the reverts were read before.
+    pub(super) fn revert_rows_after(
+        &self,
+        history: &History,
+        mut take: impl FnMut(PlannedRow) -> Result<(), FileError>,
+    ) -> Result<(), FileError> {
         let reader = self.reader()?;
         self.for_each_stored(|row| {
-            let status = self.status(&row.status)?;
+            let mut status = self.status(&row.status)?;
             if status != Status::Changed && (status != Status::Unknown || is_off(Guard::Unknown)) {
                 return Ok(());
             }
@@ -293,8 +307,15 @@ impl PlanFile {
             // A revert of a revert does not undo the restoration of fields that an update had spoiled: no row named
             // them.
             let is_own = |edit: &StoredEdit| edit.change.is_planned || edit.change.is_unnamed();
-            let edits = self.edits_of_row(&reader, number)?.into_iter().filter(is_own);
-            let changes = edits.map(StoredEdit::reversed);
+            let edits = match history.holder(&row) {
+                Holder::Restored => return Ok(()),
+                Holder::Plan => self.edits_of_row(&reader, number)?,
+                Holder::Again(revert) => {
+                    status = Status::Changed;
+                    revert.edits_of_row(&revert.reader()?, number)?
+                }
+            };
+            let changes = edits.into_iter().filter(is_own).map(StoredEdit::reversed);
             // The run of the revert names the fields that an update without an answer may have altered.
             let is_unnamed = |change: &Change| status == Status::Unknown && change.is_unnamed();
             let counts =
@@ -311,8 +332,7 @@ impl PlanFile {
                 error: None,
                 position: row.position.and_then(|position| u64::try_from(position).ok()),
                 weight: row.weight.unsigned_abs(),
-                // The updates of the plan may have changed what the list shows.
-                listed: FieldSet::default(),
+                listed: FieldSet::from_bits(row.listed),
                 changes,
             })
         })
@@ -322,14 +342,14 @@ impl PlanFile {
         FileError::new(self.path(), FileErrorKind::Damaged(what.to_owned()))
     }
 
-    fn status(&self, name: &str) -> Result<Status, FileError> {
+    pub(super) fn status(&self, name: &str) -> Result<Status, FileError> {
         Status::from_name(name).ok_or_else(|| self.damaged(check::STATUS))
     }
 
     fn view(&self, row: StoredRow) -> Result<RowView, FileError> {
         let status = self.status(&row.status)?;
         let untold = row.error.is_none() && status == Status::Unknown;
-        let again = if self.header().is_revert { "apply() on the revert's own plan" } else { "apply()" };
+        let again = if self.header().is_revert() { "apply() on the revert's own plan" } else { "apply()" };
         let error =
             if untold { Some(format!("{UNTOLD}; {again} reads the account and sends it again")) } else { row.error };
         Ok(RowView {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{FileError, FileErrorKind, Half};
 use super::header::{Facts, Header, KeyMark};
+use super::history::History;
 use super::private::{remove, with_suffix};
 use super::{Builder, PlanFile, State, check, connect, log};
 use crate::clock::now_ms;
@@ -67,10 +68,39 @@ fn reverts(file: &Path) -> Option<(String, u32)> {
 /// What the reverts of a plan say about it.
 #[derive(Default)]
 struct Standing {
-    /// The last revert that is in effect: it has restored values, or may do so, and was not undone.
-    held_by: Option<PathBuf>,
+    /// The last revert that is in effect: it has rows, and was not undone.
+    held_by: Option<Hold>,
     /// Whether a revert has written again everything that this plan has written, and is in effect itself.
     is_undone: bool,
+}
+
+/// A revert that prevents runs of its plan.
+struct Hold {
+    revert: PathBuf,
+    /// Why the file cannot be read. It may have restored values.
+    error: Option<FileError>,
+}
+
+/// Returns the error for a file that has the name of a revert of this plan, and cannot be used as one.
+fn unusable(plan: &Path, revert: &Path, error: FileError) -> FileError {
+    let what = match error.kind() {
+        FileErrorKind::HalfWritten(_) | FileErrorKind::Missing | FileErrorKind::NotAPlan | FileErrorKind::Older => {
+            foreign(plan)
+        }
+        FileErrorKind::Damaged(what) => {
+            format!("is a damaged revert ({what}); move it away, then revert again before you apply the plan")
+        }
+        _ => return error,
+    };
+    FileError::new(revert, FileErrorKind::Foreign(what))
+}
+
+fn foreign(plan: &Path) -> String {
+    let name = plan.display();
+    format!(
+        "has the name of a revert of {name} but is not one; an earlier plan may have had this name; move it away, then \
+         revert again"
+    )
 }
 
 impl PlanFile {
@@ -100,44 +130,27 @@ impl PlanFile {
         let mut last = 0_u32;
         for (number, path) in self.reverts()? {
             last = number;
-            let foreign = || {
-                let name = self.path().display();
-                let what = format!(
-                    "has the name of a revert of {name} but is not one; an earlier plan may have had this name; move \
-                     it away, then revert again"
-                );
-                FileError::new(&path, FileErrorKind::Foreign(what))
-            };
             let found = Self::open_settled(&path).or_else(|error| match error.kind() {
                 FileErrorKind::NeedsLog(_) if recover => Self::recover(&path),
                 _ => Err(error),
             });
             let found = match found {
                 Ok(found) => found,
-                Err(error) => match error.kind() {
-                    FileErrorKind::HalfWritten(_) if is_half_made(&path, &self.header().identity) => {
+                Err(error) => {
+                    let is_half = matches!(error.kind(), FileErrorKind::HalfWritten(_));
+                    if is_half && is_half_made(&path, &self.header().identity) {
                         log::refuse_stray(&path)?;
                         remove(&path);
                         return self.revert_as(&path, state, key);
                     }
-                    FileErrorKind::HalfWritten(_)
-                    | FileErrorKind::Missing
-                    | FileErrorKind::NotAPlan
-                    | FileErrorKind::Older => return Err(foreign()),
-                    FileErrorKind::Damaged(what) => {
-                        let what = format!(
-                            "is a damaged revert ({what}); move it away, then revert again before you apply the plan"
-                        );
-                        return Err(FileError::new(&path, FileErrorKind::Foreign(what)));
-                    }
-                    _ => return Err(error),
-                },
+                    return Err(unusable(self.path(), &path, error));
+                }
             };
             if is_off(Guard::RevertParent) {
                 return Ok(found);
             }
-            if found.header().parent.as_ref() != Some(&self.header().identity) {
-                return Err(foreign());
+            if !found.is_revert_of(self) {
+                return Err(FileError::new(&path, FileErrorKind::Foreign(foreign(self.path()))));
             }
             let is_same = found.header().parent_writes.as_ref() == Some(&writes);
             if is_same && found.has_rest()? {
@@ -153,62 +166,83 @@ impl PlanFile {
         Ok(self.reverts()?.is_empty() && (self.counts()?.is_empty() || self.has_untried()?))
     }
 
-    /// Returns the last revert of this plan that is in effect: it has restored values, or may do so, and no revert of
-    /// it has written them again. A file that has the name of a revert and cannot be read counts: another process may
-    /// be writing it.
+    /// Returns the last revert of this plan that is in effect: it has rows, whatever became of them, and no revert of it
+    /// has written them again. A file that has the name of a revert and cannot be read counts: it may have restored
+    /// values, or another process may be writing it.
     ///
     /// # Errors
     /// Returns [`FileError`] if this file or its folder cannot be read.
     pub fn reverted_by(&self) -> Result<Option<PathBuf>, FileError> {
-        self.standing().map(|standing| standing.held_by)
+        self.standing().map(|standing| standing.held_by.map(|hold| hold.revert))
     }
 
     fn standing(&self) -> Result<Standing, FileError> {
         let writes = self.state()?.writes();
         let mut standing = Standing::default();
         for path in self.reverts()?.into_values() {
-            let revert = match Self::open(&path) {
-                Ok(revert) if revert.header().parent.as_ref() != Some(&self.header().identity) => continue,
-                Ok(revert) => revert,
+            let look = |revert: Self| Ok::<_, FileError>((revert.counts()?, revert.standing()?, revert));
+            let looked = self.own_revert(&path).and_then(|revert| revert.map(look).transpose());
+            let (counts, its, revert) = match looked {
+                Ok(Some(looked)) => looked,
+                Ok(None) => continue,
                 Err(error) => {
-                    let is_none = matches!(
-                        error.kind(),
-                        FileErrorKind::HalfWritten(_)
-                            | FileErrorKind::Missing
-                            | FileErrorKind::NotAPlan
-                            | FileErrorKind::Older
-                    );
-                    if !is_none {
-                        standing.held_by = Some(path);
-                    }
+                    standing.held_by = Some(Hold { revert: path, error: Some(error) });
                     continue;
                 }
             };
-            let look = || Ok::<_, FileError>((revert.counts()?, revert.has_untried()?, revert.standing()?));
-            let Ok((counts, has_untried, its)) = look() else {
-                standing.held_by = Some(path);
-                continue;
-            };
             let has = |status: &Status| counts.contains_key(status);
-            let may_restore = has_untried || [Status::Changed, Status::Unknown].iter().any(has);
             // Only a complete revert undoes: a partial one has not written everything again.
             let is_complete = ![Status::Pending, Status::Unknown, Status::Failed, Status::Conflict].iter().any(has);
             let is_current = revert.header().parent_writes.as_ref() == Some(&writes);
             standing.is_undone |= is_complete && is_current && its.held_by.is_none() && !its.is_undone;
-            if may_restore && !its.is_undone {
-                standing.held_by = Some(path);
+            if !counts.is_empty() && !its.is_undone {
+                standing.held_by = Some(Hold { revert: path, error: None });
             }
         }
         Ok(standing)
     }
 
-    /// Refuses a run that would write values again that a revert has restored.
+    /// Refuses a run that would write values again that a revert has restored, or was meant to restore.
     ///
     /// # Errors
-    /// Returns [`FileErrorKind::Reverted`] if there is such a revert.
+    /// Returns [`FileErrorKind::Reverted`] if there is such a revert, and [`FileErrorKind::UnreadableRevert`] if there
+    /// may be one.
     pub(in crate::plan) fn refuse_if_reverted(&self) -> Result<(), FileError> {
-        let refused = |revert| FileError::new(self.path(), FileErrorKind::Reverted(revert));
-        self.reverted_by()?.map_or(Ok(()), |revert| Err(refused(revert)))
+        let Some(Hold { revert, error }) = self.standing()?.held_by else { return Ok(()) };
+        let kind = match error {
+            None => FileErrorKind::Reverted(revert),
+            Some(error) => FileErrorKind::UnreadableRevert(error.to_string()),
+        };
+        Err(FileError::new(self.path(), kind))
+    }
+
+    /// Returns the reverts of this plan, in the order in which they were created.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if this file or its folder cannot be read, or if a file that has the name of a revert
+    /// cannot be read.
+    pub(super) fn own_reverts(&self) -> Result<Vec<Self>, FileError> {
+        let mut found = Vec::new();
+        for path in self.reverts()?.into_values() {
+            found.extend(self.own_revert(&path).map_err(|error| unusable(self.path(), &path, error))?);
+        }
+        Ok(found)
+    }
+
+    /// Opens the revert of this plan at a path. Returns `None` if the file is part of another plan, or is missing.
+    fn own_revert(&self, path: &Path) -> Result<Option<Self>, FileError> {
+        match Self::open(path) {
+            Ok(found) => Ok(Some(found).filter(|found| found.is_revert_of(self))),
+            Err(error) => match error.kind() {
+                FileErrorKind::Missing => Ok(None),
+                FileErrorKind::HalfWritten(_) if !is_half_made(path, &self.header().identity) => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn is_revert_of(&self, plan: &Self) -> bool {
+        self.header().parent.as_ref() == Some(&plan.header().identity)
     }
 
     /// Returns the name that a plan, its reverts and their reverts have in common.
@@ -273,16 +307,17 @@ impl PlanFile {
             parent_writes: Some(state.writes()),
             key: key.map_or(Ok(self.header().key), KeyMark::of)?,
             suspicions: Vec::new(),
-            is_revert: true,
+            generation: self.header().generation.saturating_add(1),
             created_at_ms: now_ms(),
             ..self.header().clone()
         };
+        let history = History::of(self)?;
         let mut builder = Builder::create(path, &header)?;
         // Its updates clear these members too.
         let mut in_doubt = state.in_doubt(&self.open_rows(&[])?);
         builder.add_cleared(state.cleared_members);
         let mut rows = 0;
-        self.revert_rows(|row| {
+        self.revert_rows_after(&history, |row| {
             rows += 1;
             if let Some(at_risk) = in_doubt.take_if(|at_risk| at_risk.row == row.row) {
                 builder.add_at_risk(at_risk);

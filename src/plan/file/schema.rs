@@ -10,7 +10,7 @@ use crate::account::{Field, Kind};
 
 /// "RPLY".
 pub(super) const APPLICATION_ID: i64 = 0x5250_4C59;
-pub(super) const FORMAT: i64 = 4;
+pub(super) const FORMAT: i64 = 5;
 
 pub(super) const SCHEMA: &[&str] = &[
     "CREATE TABLE plan (key TEXT PRIMARY KEY, value) WITHOUT ROWID",

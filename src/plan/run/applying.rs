@@ -77,8 +77,8 @@ pub async fn apply(
         concurrency: options.concurrency.max(1),
         most_on_a_look: rows_on_a_look(client),
         attempts: client.config().max_attempts,
-        fills: header.mode == Mode::Fill && !header.is_revert,
-        is_revert: header.is_revert,
+        fills: header.mode == Mode::Fill && header.is_of_table(),
+        is_revert: header.is_revert(),
     };
     {
         let mut progress = control.state();
@@ -88,7 +88,7 @@ pub async fn apply(
         progress.done = done;
     }
     // A revert is for the accounts that were changed, whatever their current names are.
-    let match_on = if header.is_revert { MatchOn::Id } else { header.match_on };
+    let match_on = if header.is_of_table() { header.match_on } else { MatchOn::Id };
     let keys = if match_on == MatchOn::Id { HashMap::new() } else { run.file().open_keys()? };
     let driver = Driver {
         client: client.observed(Arc::new(Counter::new(control, observer))),

@@ -189,6 +189,6 @@ fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, F
         source: table.description().to_owned(),
         source_digest: table.digest(options),
         suspicions: table.suspicions().to_vec(),
-        is_revert: false,
+        generation: 0,
     })
 }

@@ -333,7 +333,9 @@ fn judge(
         Status::NotFound => match (&sheet.rows[row].key, id) {
             (Key::Text(key), None) => {
                 let mut accounts = stage.service.accounts.values();
-                let was_there = accounts.any(|it| matched_throughout(it, sheet.match_on, key, job.planned));
+                // If each page has another order, all of them may miss the same account.
+                let was_there = stage.world.order != Order::None
+                    && accounts.any(|it| matched_throughout(it, sheet.match_on, key, job.planned));
                 was_there.then_some("an account had its key all the time")
             }
             (key, id) => {

@@ -49,8 +49,12 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
             Some(job) => of_apply(stage, put, job, *how, &shown, &mut broken),
             None => broken.push((2, "an update for a job that has no plan".to_owned())),
         },
-        Some((lane, Step::Revert(job, _))) => {
-            for field in Field::ALL.iter().filter(|field| !(shown(**field) || is_hidden(stage, put, **field))) {
+        Some((lane, Step::Revert(job, how))) => {
+            let is_hidden = |field| {
+                let is_known = stage.jobs.get(&(lane, *job)).is_some_and(|job| knows_hidden(stage, put, job, *how));
+                is_hidden(stage, put, field) && !is_known
+            };
+            for field in Field::ALL.iter().filter(|field| !(shown(**field) || is_hidden(**field))) {
                 of_revert(stage, put, (lane, *job), *field, &mut broken);
             }
         }
@@ -179,6 +183,12 @@ fn answered(stage: &Stage, account: &Account, put: &Put, field: Field, wanted: i
     at.is_some_and(|at| had(account, field, at, at, |value| wanted(stage.service.answered_value(field, value))))
 }
 
+/// Returns whether the list has shown the hidden field of an account to a plan, and a run has to look for it: it is not
+/// told to clear what it cannot see.
+fn knows_hidden(stage: &Stage, put: &Put, job: &Job, how: How) -> bool {
+    stage.listed.contains(&(job.planned_by, put.id)) && !how.clear_unknown
+}
+
 /// Returns whether an update clears a field that its client may take for empty, because `GET` shows it so.
 fn is_hidden(stage: &Stage, put: &Put, field: Field) -> bool {
     stage.world.hidden == Some(field) && same(field, &put.value(field), &Value::Null)
@@ -235,11 +245,7 @@ fn of_apply(
     {
         broken.push((1, format!("row {row} is written to account {}, which no longer has its key", put.id)));
     }
-    // The plan knows what the list showed it, and the run looks for it, if it is not told to clear what it cannot see.
-    let is_hidden = |field: Field| {
-        let is_known = stage.listed.contains(&(job.planned_by, put.id)) && !how.clear_unknown;
-        is_hidden(stage, put, field) && !is_known
-    };
+    let is_hidden = |field: Field| is_hidden(stage, put, field) && !knows_hidden(stage, put, job, how);
     let is_named = |field: Field| is_hidden(field) || changes.iter().any(|change| change.field == field);
     let are_shown = Field::ALL.iter().all(|field| is_named(*field) || shown(*field));
     if are_shown && !account.is_some_and(|it| is_built_on_one(it, put, from, is_named)) {
