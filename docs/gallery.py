@@ -232,12 +232,12 @@ def connections(gallery: Gallery) -> None:
         reply = sandbox.client()
 
         async def closed_under() -> None:
-            task = asyncio.ensure_future(reply.get_contact_account_async(4711))
+            task = asyncio.ensure_future(reply.update_contact_account_async(4711, name="Acme"))
             await asyncio.sleep(0.05)
             reply.close()
             await task
 
-        gallery.show("the client is closed while a task waits", lambda: asyncio.run(closed_under()))
+        gallery.show("the client is closed while a task waits for an update", lambda: asyncio.run(closed_under()))
 
 
 def certificates(gallery: Gallery, folder: Path) -> None:

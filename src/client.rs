@@ -69,6 +69,12 @@ pub enum Event<'a> {
         /// When the attempt was sent.
         sent: Instant,
     },
+    /// The call is about to send an update, or one of its updates has failed.
+    Unconfirmed {
+        /// Whether the service may have applied an update of the call without confirming it. This is what holds if the
+        /// call is dropped now.
+        may_have_been_applied: bool,
+    },
     /// The quota counts only the requests of this process. Reported once.
     QuotaNotShared {
         /// The reason.

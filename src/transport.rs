@@ -195,10 +195,9 @@ impl Transport {
             CauseKind::Unresolved(host) => {
                 fault(TransportKind::Connect, format!("the name {host} does not resolve").into())
             }
-            CauseKind::ProxyPassword => fault(
-                TransportKind::ProxyPassword,
-                "the proxy requires a user name and a password, or refused the given ones".into(),
-            ),
+            CauseKind::ProxyPassword => {
+                fault(TransportKind::ProxyPassword, "the proxy requires a valid user name and password".into())
+            }
             CauseKind::NoTunnel => fault(TransportKind::Proxy, "the proxy did not open the connection".into()),
             CauseKind::Exhausted if connecting => {
                 fault(TransportKind::Exhausted, "could not connect: this process has no file descriptor left".into())

@@ -410,7 +410,7 @@ def test_a_long_wait_for_it_is_logged(reply_sandbox: Sandbox, caplog: pytest.Log
     with caplog.at_level(logging.WARNING, "replyio"), client_of(reply_sandbox, limiter.function) as client:
         client.get_contact_account(4711)
     assert [record.getMessage() for record in caplog.records] == [
-        "get of account 4711: waiting for Quota(acquire=...), 115 s at most"
+        "get of account 4711: waiting at most 115 s for Quota(acquire=...)"
     ]
 
 

@@ -323,18 +323,51 @@ def test_a_blocking_call_works_on_a_running_loop(loop: asyncio.AbstractEventLoop
         assert loop.run_until_complete(main()) == (4711, 4712)
 
 
-def test_closing_the_client_fails_the_calls_of_other_tasks(loop: asyncio.AbstractEventLoop, silent: Silent) -> None:
+@pytest.mark.parametrize("operation", ["get", "update", "patch"])
+def test_closing_the_client_fails_the_calls_of_other_tasks(
+    operation: str, loop: asyncio.AbstractEventLoop, silent: Silent
+) -> None:
     async def main() -> None:
         client = ReplyClient("key", base_url=silent.url)
-        task = asyncio.ensure_future(client.get_contact_account_async(4711))
+        fields = {} if operation == "get" else {"name": "Acme"}
+        call = getattr(client, f"{operation}_contact_account_async")
+        task = asyncio.ensure_future(call(4711, **fields))
         await until(silent.arrived)
         await client.aclose()
-        says = "the client was closed during the call; if the call was an update or a patch, it may have been applied"
-        with pytest.raises(TransportError, match=says):
+        with pytest.raises(TransportError) as closed:
             await task
+        told = "the client was closed during the call"
+        if operation == "update":
+            told += "; the update may have been applied; sending it again is safe"
+        assert (str(closed.value), closed.value.may_have_been_applied) == (told, operation == "update")
         await until(silent.gone)
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize(("status", "may_have_been_applied"), [(429, False), (503, True)])
+def test_a_client_that_is_closed_before_a_retry_tells_what_the_first_attempt_may_have_done(
+    status: int, may_have_been_applied: bool, loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox
+) -> None:
+    waiting = threading.Semaphore(0)
+    handler = logging.Handler()
+    handler.emit = lambda _: waiting.release()  # type: ignore[method-assign]
+
+    async def main() -> None:
+        reply_sandbox.add_fault(Fault(method="PUT", status=status, retry_after=10))
+        client = reply_sandbox.client()
+        task = asyncio.ensure_future(client.patch_contact_account_async(4711, city="Bergen"))
+        await until(waiting)
+        await client.aclose()
+        with pytest.raises(TransportError, match="closed during the call") as closed:
+            await task
+        assert closed.value.may_have_been_applied is may_have_been_applied
+
+    logging.getLogger("replyio").addHandler(handler)
+    try:
+        loop.run_until_complete(main())
+    finally:
+        logging.getLogger("replyio").removeHandler(handler)
 
 
 @pytest.mark.parametrize("how", ["close", "another_loop", "resume"])

@@ -117,8 +117,8 @@ class ReplyError(Exception):
 
     Attributes:
         may_have_been_applied: Whether any attempt sent an update and no answer confirmed it. You can safely send the
-            same update again. Always False for a call that only reads. Also False, although an update may have been
-            applied, for an `InternalError` and for a call whose client was closed during the call.
+            same update again. Always False for a call that only reads. Also False for an `InternalError`,
+            although an update may have been applied.
     """
 
     may_have_been_applied: bool = False

@@ -26,9 +26,9 @@ pub(super) fn what_helps(error: &Error) -> &'static str {
             "Run the check again when the quota has room for ten requests, or allow it more time with timeout=."
         }
         Some(Failure::Quota { .. }) => {
-            "The service asks for pauses between requests. Run the check again when nothing else sends requests as \
-            this user. If the report stays the same, the service always asks for them, and the check cannot update an \
-            account there."
+            "The service asks for pauses between requests. Run the check again when no other program sends requests as \
+            this user. If the report is the same then, the service always asks for pauses, and the check cannot update \
+            an account of this service."
         }
         Some(failure) if failure.is_about_the_account() => ANOTHER_ACCOUNT,
         _ => "Run the check again when this cause is gone.",
@@ -84,7 +84,7 @@ const fn transport(kind: TransportKind) -> &'static str {
         TransportKind::Certificate => "the certificate is from an issuer that this machine does not trust",
         TransportKind::Tls => "the TLS handshake failed",
         TransportKind::Proxy => "the proxy did not open the connection",
-        TransportKind::ProxyPassword => "the proxy requires a user name and a password",
+        TransportKind::ProxyPassword => "the proxy requires a valid user name and password",
         TransportKind::Dropped => "the connection closed before an answer arrived",
         TransportKind::Broken => "the connection closed in the middle of the answer",
     }
@@ -112,7 +112,7 @@ mod tests {
         };
         let closed = |reason| error(Failure::Quota { retry_after: Duration::from_secs(9), reason });
         assert!(what_helps(&closed(WaitReason::PerMinute(4))).contains("timeout="));
-        assert!(what_helps(&closed(WaitReason::RetryAfter)).contains("nothing else sends requests"));
+        assert!(what_helps(&closed(WaitReason::RetryAfter)).contains("no other program sends requests"));
         assert_eq!(closed_quota(&closed(WaitReason::PerHour(4))), Some(WaitReason::PerHour(4)));
         let other = error(Failure::Internal("looks were too old".to_owned()));
         assert_eq!((what_helps(&other), closed_quota(&other)), ("Run the check again when this cause is gone.", None));

@@ -172,6 +172,7 @@ impl Client {
         let Sending { request, number, use_bearer, .. } = sending;
         running.attempts += 1;
         running.has_updated |= running.updating;
+        self.report_unconfirmed(running, true);
         slot.leave.spend();
         let sent = Instant::now();
         let answer = self.send(running, sending, sent).await;
@@ -192,6 +193,7 @@ impl Client {
             Err(failure) => self.presentable(failure),
         };
         running.may_have_been_applied |= running.updating && failure.may_have_been_applied();
+        self.report_unconfirmed(running, running.may_have_been_applied);
         let is_heeded = matches!(status, Some(429 | 503)) || !sabotage::is_off(Guard::RetryAfter);
         if let Some(wait) = failure.asked_to_wait().filter(|_| is_heeded) {
             self.identity.hold(Instant::now(), wait);
@@ -321,6 +323,12 @@ impl Client {
     fn remember_scheme(&self, used_bearer: bool) {
         if used_bearer && !self.shared.bearer_worked.load(Ordering::Relaxed) {
             self.shared.bearer_worked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn report_unconfirmed(&self, running: &Running, may_have_been_applied: bool) {
+        if let Some(observer) = self.observer.as_ref().filter(|_| running.updating) {
+            observer.observe(Event::Unconfirmed { may_have_been_applied });
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyException, PyNotImplementedError};
@@ -54,28 +54,31 @@ impl Queue {
             let _ = (&self.wake).write(&[1]);
         }
     }
-
-    /// The obligation to put a result into the queue.
-    pub(super) fn promise(self: &Arc<Self>, number: u64) -> Promise {
-        Promise { queue: Arc::clone(self), number, kept: false }
-    }
 }
 
 /// Puts a result into the queue; if dropped before, the reason for the missing result.
 pub(super) struct Promise {
-    queue: Arc<Queue>,
+    observer: Arc<QueueLines>,
     number: u64,
     kept: bool,
 }
 
 impl Promise {
+    pub(super) fn new(observer: Arc<QueueLines>, number: u64) -> Self {
+        Self { observer, number, kept: false }
+    }
+
+    fn push(&self, convert: Completion) {
+        self.observer.queue.push(Message::Result(self.number, convert));
+    }
+
     pub(super) fn keep<T: ToPython>(mut self, outcome: Result<T, Error>) {
         self.kept = true;
         let convert = move |py: Python<'_>| match outcome {
             Ok(value) => value.to_python(py).map(Bound::unbind),
             Err(error) => Err(errors::to_python(py, &error)),
         };
-        self.queue.push(Message::Result(self.number, Box::new(convert)));
+        self.push(Box::new(convert));
     }
 }
 
@@ -83,23 +86,35 @@ impl Drop for Promise {
     fn drop(&mut self) {
         if !self.kept {
             let panic = std::thread::panicking().then(last_panic);
+            let may_have_been_applied = self.observer.is_unconfirmed.load(Ordering::Relaxed);
             let convert = move |py: Python<'_>| {
-                Err(panic.map_or_else(|| errors::closed(py), |panic| errors::internal(py, &panic)))
+                let closed = || errors::closed(py, may_have_been_applied);
+                Err(panic.map_or_else(closed, |panic| errors::internal(py, &panic)))
             };
-            self.queue.push(Message::Result(self.number, Box::new(convert)));
+            self.push(Box::new(convert));
         }
     }
 }
 
 /// The observer of a call that an event loop waits for.
 pub(super) struct QueueLines {
-    pub(super) queue: Arc<Queue>,
-    pub(super) verbose: bool,
+    queue: Arc<Queue>,
+    verbose: bool,
+    /// Whether an update of the call may have been applied without a confirming answer.
+    is_unconfirmed: AtomicBool,
+}
+
+impl QueueLines {
+    pub(super) fn new(queue: &Arc<Queue>, verbose: bool) -> Self {
+        Self { queue: Arc::clone(queue), verbose, is_unconfirmed: AtomicBool::new(false) }
+    }
 }
 
 impl Observer for QueueLines {
     fn observe(&self, event: Event<'_>) {
-        if let Some(line) = Line::of(&event, self.verbose) {
+        if let Event::Unconfirmed { may_have_been_applied } = event {
+            self.is_unconfirmed.store(may_have_been_applied, Ordering::Relaxed);
+        } else if let Some(line) = Line::of(&event, self.verbose) {
             self.queue.push(Message::Line(line));
         }
     }

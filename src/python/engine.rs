@@ -12,7 +12,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use super::bridge::{Bridge, QueueLines, unless_it_ends_the_program};
+use super::bridge::{Bridge, Promise, QueueLines, unless_it_ends_the_program};
 use super::convert::ToPython;
 use super::exit::StopsAtExit;
 use super::guard::guarded;
@@ -104,11 +104,10 @@ impl Engine {
         let (io, connections) = state.io(py)?;
         let future = event_loop.call_method0(name!(py, "create_future"))?;
         let bridge = state.attach(event_loop)?;
-        let queue = Arc::clone(&bridge.get().queue);
-        let observer = Arc::new(QueueLines { queue: Arc::clone(&queue), verbose });
-        let running = operation(client.over_connections_of(&connections, observer));
+        let observer = Arc::new(QueueLines::new(&bridge.get().queue, verbose));
+        let running = operation(client.over_connections_of(&connections, Arc::clone(&observer) as _));
         let number = bridge.get().expect(future.clone().unbind());
-        let promise = queue.promise(number);
+        let promise = Promise::new(observer, number);
         let call = io.spawn(async move { promise.keep(running.await) });
         bridge.get().started(number, call.abort_handle());
         let pending = Pending {

@@ -71,10 +71,17 @@ pub(super) fn plan(py: Python<'_>, message: &str) -> PyErr {
 }
 
 /// Returns the exception for a call whose client was closed during the call.
-pub(super) fn closed(py: Python<'_>) -> PyErr {
-    let message =
-        "the client was closed during the call; if the call was an update or a patch, it may have been applied";
-    instance(py, ErrorKind::Transport, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+pub(super) fn closed(py: Python<'_>, may_have_been_applied: bool) -> PyErr {
+    let attributes = PyDict::new(py);
+    let mut message = "the client was closed during the call".to_owned();
+    let mut make = || {
+        if may_have_been_applied {
+            message += "; the update may have been applied; sending it again is safe";
+            attributes.set_item("may_have_been_applied", true)?;
+        }
+        instance(py, ErrorKind::Transport, &message, &attributes)
+    };
+    make().unwrap_or_else(|failed| failed)
 }
 
 /// Returns the exception for a call for which the operating system has no thread, file descriptor or memory left.

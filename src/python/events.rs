@@ -32,7 +32,7 @@ impl Line {
     pub(super) fn of(event: &Event<'_>, verbose: bool) -> Option<Self> {
         match event {
             Event::Waiting { wait, reason: WaitReason::Acquire, call } => {
-                let text = format!("{call}: waiting for {}, {:.0} s at most", WaitReason::Acquire, wait.as_secs_f64());
+                let text = format!("{call}: waiting at most {:.0} s for {}", wait.as_secs_f64(), WaitReason::Acquire);
                 Some(Self { level: WARNING, text })
             }
             Event::Waiting { wait, reason, call } => {
@@ -49,7 +49,7 @@ impl Line {
                 Some(Self { level: INFO, text })
             }
             Event::QuotaNotShared { reason } => Some(Self { level: WARNING, text: (*reason).to_owned() }),
-            Event::Attempted { .. } => None,
+            Event::Attempted { .. } | Event::Unconfirmed { .. } => None,
         }
     }
 

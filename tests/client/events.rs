@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http::Method;
 use replyio::sandbox::Fault;
 use replyio::{AccountFields, Event, ListQuery, Observer};
 
@@ -13,11 +14,16 @@ use crate::support::{ID, client, client_with, once, sandbox, sandbox_with, text}
 pub(crate) struct Log {
     lines: Mutex<Vec<String>>,
     waits: Mutex<Vec<Duration>>,
+    doubts: Mutex<Vec<bool>>,
 }
 
 impl Log {
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
+    }
+
+    fn doubts(&self) -> Vec<bool> {
+        self.doubts.lock().unwrap().clone()
     }
 
     pub(crate) fn waits(&self) -> Vec<Duration> {
@@ -36,6 +42,10 @@ impl Observer for Log {
                 format!("{method} {path} {:?} attempt {attempt}", failure.kind())
             }
             Event::QuotaNotShared { reason } => format!("not shared: {reason}"),
+            Event::Unconfirmed { may_have_been_applied } => {
+                self.doubts.lock().unwrap().push(may_have_been_applied);
+                return;
+            }
             Event::Waiting { wait, reason, call } => {
                 self.waits.lock().unwrap().push(wait);
                 format!("{call} waits for {reason}")
@@ -78,6 +88,21 @@ async fn failed_attempts_and_the_waits_between_them_are_told() {
     assert_eq!(log.lines(), told);
     let longest = [Duration::from_millis(500), Duration::from_secs(1)];
     assert!(log.waits().iter().zip(longest).all(|(wait, longest)| *wait <= longest), "{:?}", log.waits());
+}
+
+/// If the call is dropped, nothing else says whether its update may have been applied.
+#[tokio::test]
+async fn an_update_that_no_answer_has_confirmed_is_told_before_it_is_sent_and_after_it_failed() {
+    for (first, told) in [(429, [true, false, true]), (503, [true, true, true])] {
+        let put = Some(Method::PUT);
+        let sandbox = sandbox_with(|options| options.faults = vec![Fault { method: put, ..once(first) }]);
+        let log = Arc::new(Log::default());
+        let client = client(&sandbox).observed(Arc::clone(&log) as _);
+        client.get(ID).await.unwrap();
+        assert!(log.doubts().is_empty(), "a read leaves no doubt");
+        client.patch(ID, &AccountFields { city: text("Bergen"), ..AccountFields::default() }).await.unwrap();
+        assert_eq!(log.doubts(), told, "{first}");
+    }
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ FAILURES: dict[str, tuple[Script, type[ReplyError], dict[str, Any]]] = {
     "asks_for_a_password": (
         saying(response(b"", 'Proxy-Authenticate: Basic realm="x"', status="407 Proxy Authentication Required")),
         TransportError,
-        {"says": "the proxy requires a user name and a password.* after 1 attempt.*password", "requests": 1},
+        {"says": "the proxy requires a valid user name and password after 1 attempt.*password", "requests": 1},
     ),
     "answers_502": (saying(response(b"<html>", status="502 Bad Gateway")), TransportError, PASSED_ON),
     "answers_503": (saying(response(b"<html>", status="503 Service Unavailable")), TransportError, PASSED_ON),
