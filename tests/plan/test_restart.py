@@ -202,9 +202,7 @@ def test_the_plan_that_a_killed_replacement_has_set_aside_is_named_and_works_whe
     with service.client(quota=None) as client:
         plan(client, "sync", moves([1]), save_as=aside)
         path.touch()
-        with pytest.raises(
-            PlanError, match=r"delete it and plan again\. The plan .* is now .*\.replaced; rename it to"
-        ):
+        with pytest.raises(PlanError, match=r"plan again\. .* is now .*\.replaced; to restore that plan, rename it"):
             client.open_plan(path)
         path.unlink()
         aside.rename(path)

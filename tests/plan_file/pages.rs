@@ -69,8 +69,8 @@ fn pages(path: &Path) -> u32 {
 
 fn assert_full(error: &FileError, path: &Path) {
     assert_eq!(error.kind(), &FileErrorKind::Full);
-    let told = "the disk is full; free some space, then repeat the call. A plan that is complete has recorded every \
-                update that was sent";
+    let told = "the disk is full; free some space, then repeat the call. The file has a record of every update that \
+                was sent";
     assert_eq!(error.to_string(), format!("plan file {}: {told}", path.display()));
 }
 

@@ -266,11 +266,12 @@ fn a_half_written_file_is_told_by_what_it_was_to_become() {
     let replaced = beside(&folder.plan(), ".replaced");
     fs::write(&replaced, "").unwrap();
     let error = told(&folder.plan());
-    let expected = format!("The plan that it was to replace is now {}; rename it to have it back", replaced.display());
+    let replaced = replaced.display();
+    let expected = format!("The plan that it should have replaced is now {replaced}; to restore that plan, rename it");
     assert!(error.contains(&expected), "{error}");
     let revert = folder.path().join("plan.revert2.replyio");
     fs::write(&revert, "").unwrap();
-    assert!(told(&revert).contains("it is a revert, so revert its plan again"));
+    assert!(told(&revert).contains("it is a revert; revert its plan again, which replaces this file"));
     // By its content, too.
     let path = folder.path().join("made.replyio");
     let parent = Some(header().identity);
@@ -279,5 +280,5 @@ fn a_half_written_file_is_told_by_what_it_was_to_become() {
     let copy = folder.path().join("copy.replyio");
     fs::copy(&path, &copy).unwrap();
     drop(builder);
-    assert!(told(&copy).contains("it is a revert, so revert its plan again"));
+    assert!(told(&copy).contains("it is a revert; revert its plan again, which replaces this file"));
 }

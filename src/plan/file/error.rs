@@ -35,10 +35,11 @@ impl fmt::Display for Half {
             Self::Plan => formatter.write_str("delete it and plan again"),
             Self::Replacement(replaced) => write!(
                 formatter,
-                "delete it and plan again. The plan that it was to replace is now {}; rename it to have it back",
+                "delete it and plan again. The plan that it should have replaced is now {}; to restore that plan, \
+                rename it",
                 replaced.display()
             ),
-            Self::Revert => formatter.write_str("it is a revert, so revert its plan again, which makes it again"),
+            Self::Revert => formatter.write_str("it is a revert; revert its plan again, which replaces this file"),
         }
     }
 }
@@ -216,7 +217,7 @@ impl fmt::Display for FileError {
                 formatter,
                 "cannot be created here: {name} belongs to an earlier plan in this place and may contain its \
                 progress; if that plan was moved or renamed, move {name} next to that plan, with the name of that plan \
-                in front of -wal; if that plan is gone, delete {name}; then plan again"
+                in front of -wal; if you no longer need that plan, delete {name}; then plan again"
             ),
             FileErrorKind::NotAPlan => formatter.write_str("is not a plan file"),
             FileErrorKind::Newer => {
@@ -233,7 +234,7 @@ impl fmt::Display for FileError {
             }
             FileErrorKind::Older => formatter.write_str(
                 "was created by an older version of replyio, whose plans this version cannot read; plan again with \
-                another save_as=. Keep this file: only that version can show and revert what it has changed",
+                another save_as=. Keep this file: only that version can show its changes and revert them",
             ),
             FileErrorKind::NeedsLog(log) => write!(
                 formatter,
@@ -264,10 +265,9 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Reverted(revert) => write!(
                 formatter,
-                "was reverted by {}, or is being reverted, so the run sent nothing: it would write again what the \
-                revert restores. No run sends a row of this plan, not even a pending one, unless rows= names the row. \
-                To continue this plan, revert that revert, then use apply(); to write the whole table again, plan \
-                it with another save_as=",
+                "was reverted by {}, or is being reverted. Nothing was sent, because this run would overwrite what \
+                the revert restores. To continue this plan, revert that revert, then use apply(); to write the table \
+                again, plan it with another save_as=; to send single rows, name them with rows=",
                 revert.display()
             ),
             FileErrorKind::UnreadableRevert(error) => {
@@ -282,15 +282,15 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Interrupted => formatter.write_str("reading it was interrupted; nothing was changed"),
             FileErrorKind::Full => formatter.write_str(
-                "the disk is full; free some space, then repeat the call. A plan that is complete has recorded every \
-                update that was sent",
+                "the disk is full; free some space, then repeat the call. The file has a record of every update \
+                that was sent",
             ),
             FileErrorKind::ReadOnly => formatter.write_str(READ_ONLY),
             FileErrorKind::Exhausted => formatter.write_str(EXHAUSTED),
             FileErrorKind::Io(what) => write!(
                 formatter,
-                "cannot be written or read ({what}); check the folder and the disk, then repeat the call. A plan that \
-                is complete has recorded every update that was sent"
+                "cannot be written or read ({what}); check the folder and the disk, then repeat the call. The file \
+                has a record of every update that was sent"
             ),
             FileErrorKind::Forked => formatter.write_str(FORKED),
             FileErrorKind::Internal(_) => Ok(()),

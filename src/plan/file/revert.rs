@@ -98,8 +98,8 @@ fn unusable(plan: &Path, revert: &Path, error: FileError) -> FileError {
 fn foreign(plan: &Path) -> String {
     let name = plan.display();
     format!(
-        "has the name of a revert of {name} but is not one; an earlier plan may have had this name; move it away, then \
-         revert again"
+        "has the name of a revert of {name}, but is not a revert of that plan; it may belong to an earlier plan of the \
+         same name; move it away, then revert again"
     )
 }
 

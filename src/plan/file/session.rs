@@ -221,7 +221,7 @@ impl Session {
             }
             // Another process reads an older snapshot.
             if Instant::now() >= until {
-                let what = "is being read by another program that keeps a transaction open; end that transaction";
+                let what = "is open in a transaction of another program; end that transaction, then repeat the call";
                 return Ok(Err(FileErrorKind::Locked(what.to_owned())));
             }
             thread::sleep(Duration::from_millis(5));
