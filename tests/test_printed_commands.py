@@ -231,7 +231,7 @@ def test_a_row_of_a_revert_is_sent_again_by_a_command_that_names_the_revert(shel
     _, out, _ = shell("COLUMNS=400 replyio apply p.revert.replyplan --show failures --format table --key-file k2")
     (again,) = COMMAND.findall(out)
     assert again.startswith("replyio apply p.revert.replyplan --rows 3 --on-conflict overwrite")
-    assert "revert's own plan" not in out
+    assert "the plan of the revert" not in out
     shell.done(again)
     assert shell.cities == {"Oslo": 12}
 

@@ -58,7 +58,7 @@ _RUNS = (
 )
 # No option of the command has its effect.
 _ATTEMPTS = "allow each attempt more time with attempt_timeout="
-_OWN = " on the revert's own plan"
+_ON_REVERT = " on the plan of the revert"
 _FILE = "plan file "
 
 
@@ -158,13 +158,13 @@ class Words:
         text = text.replace("open this file with recover=True", f"run {keep(self._run('status', recover=True))}")
         if self._is_reverted:
             text = text.replace('resume it with open_plan() or if_exists="resume", or ', "")
-            text = re.sub(rf"; apply\([^)]*\)({_OWN})? (reads|sends) .*$", "; the plan was reverted", text)
+            text = re.sub(rf"; to send [\w ]+, use apply\([^)]*\)({_ON_REVERT})?$", "; the plan was reverted", text)
         text = re.sub(
-            rf'apply\(rows=\[([^\]]+)\], on_conflict="overwrite"\)({_OWN})?',
+            rf'apply\(rows=\[([^\]]+)\], on_conflict="overwrite"\)({_ON_REVERT})?',
             lambda found: keep(self._run("apply", rows=_numbers(found[1]), on_conflict="overwrite")),
             text,
         )
-        text = text.replace(f"apply(){_OWN}", "apply()")
+        text = text.replace(f"apply(){_ON_REVERT}", "apply()")
         for name, action in _RUNS:
             text = text.replace(name, keep(self._run(action)))
         return text

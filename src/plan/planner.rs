@@ -283,8 +283,8 @@ impl<'a> Planner<'a> {
         let by = self.match_on.as_str();
         self.refused.get_or_insert_with(|| {
             Incomplete::wrong(format!(
-                "item {place} of the list{id} cannot be read: {reason}; a row may refer to it, so match on id instead \
-                of {by}"
+                "item {place} of the list{id} cannot be read: {reason}; a row may match this account, so match on id \
+                instead of {by}"
             ))
         });
     }
@@ -351,7 +351,7 @@ impl<'a> Planner<'a> {
             self.refused.get_or_insert_with(|| {
                 Incomplete::wrong(format!(
                     "the list may have truncated the {by} of account {id}, which cannot be read: {error}; a row may \
-                    refer to it, so match on id instead of {by}"
+                    match this account, so match on id instead of {by}"
                 ))
             });
             return Ok(());
@@ -507,12 +507,12 @@ impl<'a> Planner<'a> {
             (None, MatchOn::Id) => format!("row {row}: there is no such account"),
             (None, MatchOn::DomainName) if self.names_a_page(row) => format!(
                 "row {row}: no account has this domain_name; it names a page of a site, which may be about another \
-                 company; if the whole site is about this company, give the domain alone"
+                 company; if the whole site is about this company, use only the domain"
             ),
             (None, MatchOn::DomainName) => format!("row {row}: no account has this domain_name"),
             (None, MatchOn::Name) => {
                 let has_hidden_ends = matches!(self.table.key(row), Key::Text(text) if has_hidden_ends(text));
-                let ends = if has_hidden_ends { "; this text has white space at its begin or end" } else { "" };
+                let ends = if has_hidden_ends { "; this text has white space at its beginning or end" } else { "" };
                 format!("row {row}: no account has exactly this name, letter case and spaces included{ends}")
             }
         };

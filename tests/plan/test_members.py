@@ -56,7 +56,7 @@ def test_a_revert_spares_the_members_that_its_plan_has_cleared(tmp_path: Path) -
         made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
         assert made.apply(on_unknown_member="clear", progress=False).counts == {"changed": 30}
         enter_again(service, 7)
-        with pytest.raises(PlanError, match=rf"account 7 \(row 6\) would clear {MEMBER}"):
+        with pytest.raises(PlanError, match=rf"account 7 \(row 6\), because it would clear {MEMBER}"):
             made.revert(progress=False)
         assert (service.accounts[7].city, service.accounts[7].extra[MEMBER]) == ("Bergen", "3 million")
         assert made.revert(on_unknown_member="clear", progress=False).counts == {"changed": 30}
@@ -67,7 +67,7 @@ def test_an_update_without_an_answer_locks_neither_the_plan_nor_its_revert(tmp_p
     with Sandbox(accounts=accounts) as service, service.client(quota=None) as client:
         service.add_fault(Fault(method="PUT", reset=True, applied=True))
         made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
-        with pytest.raises(PlanError, match=r"row 1 may have cleared stage.* Repeat the run with row 1: it reads"):
+        with pytest.raises(PlanError, match=r"row 1 may have cleared stage.* and include row 1: the run then reads"):
             made.apply(progress=False)
         service.clear_faults()
         with pytest.raises(PlanError, match="row 1 may have cleared stage"):

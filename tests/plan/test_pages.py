@@ -159,5 +159,5 @@ def test_what_only_the_list_shows_is_not_cleared_although_the_plan_read_the_acco
         assert made.counts == {"changed": 1, "conflict": 1}
         (conflict,) = (row for row in made.rows if row["status"] == "conflict")
     assert conflict["id"] == 15
-    assert "the list showed phone" in conflict["error"]
+    assert "the list showed a value of phone when the plan was made" in conflict["error"]
     assert [id_of(request) for request in puts(thirty)] == [14]

@@ -28,7 +28,7 @@ def test_a_revert_restores_them(phone: str | None, tmp_path: Path) -> None:
         service.add_fault(Fault(id=1, method="PUT", status=200, body=answer, times=1))
         if phone is None:
             with pytest.raises(
-                PlanError, match=r"account 1 \(row 0\) emptied phone: the service did not keep the value"
+                PlanError, match=r"account 1 \(row 0\) emptied phone: the service did not keep what replyio sent"
             ):
                 plan.apply(progress=False)
             assert plan.counts == {"changed": 1, "pending": 2}
@@ -86,7 +86,7 @@ def test_what_an_update_without_an_answer_emptied_is_restored(tmp_path: Path) ->
             plan.apply(progress=False)
         (failure,) = plan.failures
         assert (failure["status"], failure["stored_otherwise"]) == ("changed", True)
-        assert "has another phone now" in failure["error"]
+        assert "now has another value in phone" in failure["error"]
         (failure,) = plan.revert(progress=False).failures
         assert "differs from what was sent in phone" in failure["error"], "this service keeps no phone"
         assert service.requests[-1].body["phone"] == "0150"
@@ -102,7 +102,7 @@ def test_a_field_that_is_different_after_a_crash_is_told_and_left(tmp_path: Path
         assert result.counts == {"changed": 3}
         (failure,) = result.failures
         assert (failure["id"], failure["stored_otherwise"]) == (1, True)
-        assert "has another phone now" in failure["error"]
+        assert "now has another value in phone" in failure["error"]
         account = service.accounts[1]
         assert (account.city, account.phone) == ("Oslo", phone)
 
@@ -115,7 +115,7 @@ def test_what_someone_wrote_between_two_runs_is_told_and_left_by_a_revert(tmp_pa
         assert plan.apply(progress=False).counts == {"changed": 3}
         (failure,) = plan.failures
         assert failure["stored_otherwise"]
-        assert "has another phone now" in failure["error"]
+        assert "now has another value in phone" in failure["error"]
         assert values_kept(tmp_path / "a.replyplan") == {"phone": "0150"}
         assert plan.revert(progress=False).counts == {"changed": 3}
         account = service.accounts[1]

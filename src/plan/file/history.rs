@@ -11,7 +11,7 @@ use crate::plan::Status;
 enum Last {
     /// A revert sent it. Its depth is 1 for a revert of the plan, 2 for a revert of that, and so on.
     Of { revert: usize, depth: u32 },
-    /// A revert of this depth or its own revert may have sent it, and no answer says so.
+    /// A revert may have written it, and no answer says so.
     InDoubt,
 }
 
@@ -81,6 +81,8 @@ fn collect(plan: &PlanFile, reverts: &mut Vec<PlanFile>) -> Result<Rows, FileErr
         revert.for_each_stored(|row| {
             let last = match (revert.status(&row.status)?, last_of(&of_revert, &row)) {
                 (Status::Changed | Status::Unknown, Some(later)) => later.one_deeper(),
+                // The service may have ignored the update.
+                (Status::Changed, None) if row.stored_otherwise => Last::InDoubt,
                 (Status::Changed, None) => Last::Of { revert: reverts.len(), depth: 1 },
                 (Status::Unknown, None) => Last::InDoubt,
                 _ => return Ok(()),

@@ -47,6 +47,7 @@ pub use self::interrupt::interruptible;
 use self::presence::Presence;
 #[cfg(feature = "python")]
 pub(crate) use self::private::with_suffix;
+pub(crate) use self::report::ON_REVERT;
 pub use self::rows::{Attempt, ChangeView, Finished, OpenRow, PlannedRow, RowView, Unplanned};
 pub use self::run::Run;
 use self::simulation::Kept;

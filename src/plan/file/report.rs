@@ -7,7 +7,7 @@ use super::history::{History, Holder};
 use super::schema::{self, StoredEdit, StoredRow};
 use super::state::{self, State};
 use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView, check};
-use crate::account::FieldSet;
+use crate::account::{Field, FieldSet};
 use crate::plan::{Change, Status};
 use crate::sabotage::{Guard, is_off};
 
@@ -315,6 +315,12 @@ impl PlanFile {
                     revert.edits_of_row(&revert.reader()?, number)?
                 }
             };
+            // What the list showed in a field that the plan has changed says nothing about it now.
+            let is_changed =
+                |field: Field| edits.iter().any(|edit| edit.change.field == field && edit.change.is_planned);
+            let listed = FieldSet::from_bits(row.listed);
+            let listed =
+                Field::ALL.iter().copied().filter(|field| listed.contains(*field) && !is_changed(*field)).collect();
             let changes = edits.into_iter().filter(is_own).map(StoredEdit::reversed);
             // The run of the revert names the fields that an update without an answer may have altered.
             let is_unnamed = |change: &Change| status == Status::Unknown && change.is_unnamed();
@@ -332,7 +338,7 @@ impl PlanFile {
                 error: None,
                 position: row.position.and_then(|position| u64::try_from(position).ok()),
                 weight: row.weight.unsigned_abs(),
-                listed: FieldSet::from_bits(row.listed),
+                listed,
                 changes,
             })
         })
@@ -349,9 +355,8 @@ impl PlanFile {
     fn view(&self, row: StoredRow) -> Result<RowView, FileError> {
         let status = self.status(&row.status)?;
         let untold = row.error.is_none() && status == Status::Unknown;
-        let again = if self.header().is_revert() { "apply() on the revert's own plan" } else { "apply()" };
-        let error =
-            if untold { Some(format!("{UNTOLD}; {again} reads the account and sends it again")) } else { row.error };
+        let on = if self.header().is_revert { ON_REVERT } else { "" };
+        let error = if untold { Some(format!("{UNTOLD}{on}")) } else { row.error };
         Ok(RowView {
             row: row.row.unsigned_abs(),
             account_id: row.account_id,
@@ -372,4 +377,7 @@ fn open_statuses(also: &[Status]) -> String {
 }
 
 /// The text for a row that was sent and has no other error.
-const UNTOLD: &str = "the update was sent, but no answer confirmed it";
+const UNTOLD: &str = "the update was sent, but no answer confirmed it; to send it again, use apply()";
+
+/// Follows a call in the error of a row of a revert: its reader may have the result of the plan that was reverted.
+pub(crate) const ON_REVERT: &str = " on the plan of the revert";

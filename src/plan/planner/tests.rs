@@ -363,7 +363,7 @@ fn a_name_that_is_not_found_is_said_to_be_compared_exactly() {
     let (table, options) = by_text(MatchOn::Name, &["Company 1 ", "company 1"]);
     let rows = Service::of(2).plan(&table, &options).unwrap();
     let expected = "no account has exactly this name, letter case and spaces included";
-    let ends = "; this text has white space at its begin or end";
+    let ends = "; this text has white space at its beginning or end";
     assert_eq!(rows[&0].error.as_deref(), Some(format!("row 0: {expected}{ends}").as_str()));
     assert_eq!(rows[&1].error.as_deref(), Some(format!("row 1: {expected}").as_str()));
 }
@@ -375,7 +375,7 @@ fn a_page_of_a_site_is_not_the_company_that_has_the_site() {
     let rows = with_domains(&["hotels.com", "acme.com", "globex.com"]).plan(&table, &options).unwrap();
     assert_eq!(statuses(&rows), [Status::NotFound; 4]);
     let error = |row: u64| rows[&row].error.clone().unwrap();
-    assert!(error(0).contains("give the domain alone"), "{}", error(0));
+    assert!(error(0).contains("use only the domain"), "{}", error(0));
     assert_eq!(error(1), "row 1: no account has this domain_name");
     let (table, options) = by_text(MatchOn::DomainName, &["hotels.com"]);
     let mut service = with_domains(&["hotels.com/oslo", "https://hotels.com/bergen"]);

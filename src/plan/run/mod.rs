@@ -174,7 +174,7 @@ impl std::fmt::Display for RunError {
                 write!(
                     formatter,
                     "the run stopped before its next request: {failure}: {reason}. No row was lost: repeat the \
-                     run to resume where it stopped. A plan that was not finished has to be made again"
+                     run to resume where it stopped. If planning was not finished, make the plan again"
                 )
             }
             Self::File(error) => error.fmt(formatter),
@@ -185,8 +185,8 @@ impl std::fmt::Display for RunError {
                 } else {
                     write!(
                         formatter,
-                        "the update of account {id} (row {row}) would clear {members}, as an earlier update of this \
-                        plan did, so the run did not send it"
+                        "the run did not send the update of account {id} (row {row}), because it would clear \
+                        {members}, as an earlier update of this plan did"
                     )?;
                 }
                 write!(
@@ -208,8 +208,8 @@ impl std::fmt::Display for RunError {
                 let fields = fields.join(", ");
                 write!(
                     formatter,
-                    "the update of account {id} (row {row}) emptied {fields}: the service did not keep the value that \
-                    it was sent. The run stopped and left the other rows as they were. \
+                    "the update of account {id} (row {row}) emptied {fields}: the service did not keep what replyio \
+                    sent. The run stopped and left the other rows as they were. \
                     Look at the account; a revert of this plan sends the previous value again. Repeat the run to \
                     resume with the next row; on_unknown_member=\"clear\" lets the run continue when this happens"
                 )
@@ -217,9 +217,9 @@ impl std::fmt::Display for RunError {
             Self::InDoubt { row, members } => write!(
                 formatter,
                 "the update of row {row} may have cleared {}, which an update cannot include, and no answer showed \
-                whether it did. The run stopped before it updated another account with such a member. Repeat the run \
-                with row {row}: it reads the account of that row first. If the account cannot be read, the run sends \
-                the next update alone, and resumes if the answer still has the member",
+                whether it did. The run stopped before it updated another account with such a member. Repeat the run, \
+                and include row {row}: the run then reads the account of that row first. If it cannot read that \
+                account, it sends a single update, and continues only if the answer still has the member",
                 members.join(", ")
             ),
             Self::Contradiction { row, id, fields } => write!(
@@ -233,7 +233,7 @@ impl std::fmt::Display for RunError {
             Self::TooSlow => formatter.write_str(
                 "the quota leaves so few requests that no update could follow the read of its account within two \
                 minutes. The other rows stay as they are. Wait until other programs of this user have ended, raise the \
-                quota, or make the function of acquire= grant requests sooner, then repeat the run",
+                quota, or make the acquire= function return sooner, then repeat the run",
             ),
             Self::TooManyChanges { changes, most } => write!(
                 formatter,

@@ -3,7 +3,7 @@
 use super::policy::{Kind, Refusal};
 use crate::account::Field;
 use crate::plan::Status;
-use crate::plan::file::{Finished, OpenRow, Record};
+use crate::plan::file::{Finished, ON_REVERT, OpenRow, Record};
 
 pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {
     let error = error.map(|error| in_row(row, &error));
@@ -44,7 +44,7 @@ pub(super) fn said_of(differing: &[Field], lost: &[String], altered: &[String], 
     let altered: Vec<&str> = altered.iter().filter(|name| !lost.contains(name)).map(String::as_str).collect();
     if !altered.is_empty() {
         parts.push(format!(
-            "the account has another {} now: the update reset it, or someone changed it",
+            "the account now has another value in {}: the update altered it, or someone else changed it",
             altered.join(", ")
         ));
     }
@@ -62,15 +62,15 @@ pub(super) fn left_alone(left: &[Field]) -> Option<String> {
 /// is true if the mode overwrites no value, `is_revert` if the plan reverts another one.
 pub(super) fn conflict(row: OpenRow, foreign: &[Field], fills: bool, is_revert: bool) -> Record {
     let names = foreign.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
+    let on = if is_revert { ON_REVERT } else { "" };
+    let overwrite = format!("apply(rows=[{}], on_conflict=\"overwrite\"){on}", row.row);
     let (status, error) = match (row.was_sent, fills) {
         (true, false) => (
             Status::Unknown,
             format!(
                 "the value of {names} is neither the previous one nor the one sent: the service may store it in \
-                 another form, or someone changed it since; look at the account; apply(rows=[{row}], \
-                 on_conflict=\"overwrite\"){} sends it again",
-                if is_revert { " on the revert's own plan" } else { "" },
-                row = row.row
+                 another form, or someone changed it since; look at the account; to send the update again, use \
+                 {overwrite}"
             ),
         ),
         (true, true) => (
@@ -90,15 +90,9 @@ pub(super) fn conflict(row: OpenRow, foreign: &[Field], fills: bool, is_revert: 
             } else {
                 "since the plan was made"
             };
-            let whose = if is_revert { " on the revert's own plan" } else { "" };
-            (
-                Status::Conflict,
-                format!(
-                    "{names} changed {what}; look at the account; apply(rows=[{row}], on_conflict=\"overwrite\")\
-                     {whose} sends it anyway",
-                    row = row.row
-                ),
-            )
+            let error =
+                format!("{names} changed {what}; look at the account; to send the update anyway, use {overwrite}");
+            (Status::Conflict, error)
         }
     };
     finish(row, status, Some(error))
@@ -128,21 +122,23 @@ mod tests {
         };
         let text = |was_sent, fills, is_revert| text_of(None, was_sent, fills, is_revert);
         let other_form = "the service may store it in another form, or someone";
-        let overwrite = "; look at the account; apply(rows=[3], on_conflict=\"overwrite\")";
-        assert_eq!(
-            text(false, false, false),
-            format!("row 3: city, phone changed since the plan was made{overwrite} sends it anyway")
-        );
+        let overwrite =
+            "; look at the account; to send the update anyway, use apply(rows=[3], on_conflict=\"overwrite\")";
+        assert_eq!(text(false, false, false), format!("row 3: city, phone changed since the plan was made{overwrite}"));
         let listed = text_of(Some(0), false, false, false);
         assert!(listed.contains("since the plan was made, or the list shows another value than GET; look"), "{listed}");
         assert_eq!(
             text(false, false, true),
             format!(
                 "row 3: city, phone changed after the update that this plan reverts, or the service stores it in \
-                 another form than its answer showed{overwrite} on the revert's own plan sends it anyway"
+                 another form than its answer showed{overwrite} on the plan of the revert"
             )
         );
         assert_eq!(text(false, true, false), "row 3: mode \"fill\" does not overwrite the new value of city, phone");
+        let again = text(true, false, true);
+        let expected =
+            "; to send the update again, use apply(rows=[3], on_conflict=\"overwrite\") on the plan of the revert";
+        assert!(again.ends_with(expected), "{again}");
         let expected = "row 3: the value of city, phone is neither the previous one nor the one sent: ";
         assert!(text(true, false, false).starts_with(&format!("{expected}{other_form}")));
         assert!(

@@ -162,6 +162,10 @@ pub(in crate::simulation) fn reported_revert(
     let from = reverts().map(|it| it.started).min().unwrap_or_default();
     let has_lost_log = stage.jobs.get(&(lane, number)).is_some_and(|job| job.has_lost_log);
     let is_shaken = reverts().any(|it| matches!(&it.step, Step::Revert(_, how) if how.end != End::ItsOwn));
+    let was_emptied_since = |id| {
+        let account = stage.service.accounts.get(&id);
+        account.zip(stage.jobs.get(&(lane, number))).is_some_and(|(account, job)| was_emptied(stage, account, job))
+    };
     let mut broken = Vec::new();
     for view in &report.rows {
         let Some((id, account)) = view.account_id.and_then(|id| Some((id, stage.service.accounts.get(&id)?))) else {
@@ -193,6 +197,8 @@ pub(in crate::simulation) fn reported_revert(
             Status::Pending => changes().next().filter(|_| !is_part).map(|_| "the revert is done"),
             Status::Unknown => (puts.is_empty() && !is_shaken).then_some("no update of it was ever sent"),
             _ if is_written => Some("an update of it was written"),
+            // Someone may have emptied another field since its plan was made.
+            Status::Conflict if was_emptied_since(id) => None,
             Status::Conflict => (!changes().any(is_foreign)).then_some("no one else has changed its fields"),
             Status::Unchanged => (!was_done()).then_some("the account never had these values"),
             Status::NotFound => {

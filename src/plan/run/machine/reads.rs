@@ -281,9 +281,9 @@ impl Machine {
             return None;
         }
         let error = format!(
-            "the list showed {} when the plan was made, and GET of the account does not: an update may clear a value. \
-             Plan this row again. If that ends the same, only the list shows the value, and \
-             on_unknown_member=\"clear\" clears it",
+            "the list showed a value of {} when the plan was made, but GET does not show it, so an update could clear \
+             that value. Plan this row again. If the new plan ends in the same way, only the list shows the value; to \
+             clear it, retry the row with on_unknown_member=\"clear\"",
             hidden.join(", ")
         );
         let status = if row.was_sent { Status::Unknown } else { Status::Conflict };

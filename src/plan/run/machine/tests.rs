@@ -395,8 +395,8 @@ fn a_value_that_someone_emptied_since_planning_costs_two_requests_and_holds_up_n
 
 #[test]
 fn a_row_whose_item_cannot_be_read_is_not_written_if_the_list_showed_more() {
-    // The list has moved, or the plan does not know the position. An earlier run may have been killed before it sent the
-    // update, or may have been told to clear members.
+    // The list has moved, or the plan does not know the position. An earlier run may have been killed before it sent
+    // the update, or may have been told to clear members.
     for (knows_position, was_sent) in [(true, false), (true, true), (false, false), (false, true)] {
         let mut open = rows_with_phones(1);
         open[0].was_sent = was_sent;
@@ -411,7 +411,7 @@ fn a_row_whose_item_cannot_be_read_is_not_written_if_the_list_showed_more() {
         }
         let status = if was_sent { Status::Unknown } else { Status::Conflict };
         assert_eq!(statuses(&records), [(0, status)]);
-        assert!(error_of(&records).contains("the list showed phone when the plan was made"), "{records:?}");
+        assert!(error_of(&records).contains("the list showed a value of phone when the plan was made"), "{records:?}");
     }
 }
 
@@ -1727,7 +1727,10 @@ fn a_stage_that_updates_reset_is_reset_in_one_more_account_when_the_first_answer
             wrote_as_sent(machine, update, new(id), now)
         }
     });
-    assert!(error_of(&records).starts_with("row 0: written, but the account has another stage now"), "{records:?}");
+    assert!(
+        error_of(&records).starts_with("row 0: written, but the account now has another value in stage"),
+        "{records:?}"
+    );
     // The first one twice: someone could have moved it.
     assert_eq!(written, [1, 1, 2]);
     assert!(matches!(machine.into_stop(), Some(RunError::ResetMembers { row: 1, id: 2, .. })));
@@ -1785,7 +1788,7 @@ fn a_member_that_two_updates_set_to_the_same_value_stops_the_run_and_one_that_th
         });
         assert_eq!(written.len(), if is_reset { 2 } else { 6 });
         assert!(!records.iter().any(|record| matches!(record, Record::Cleared(_))), "a later run continues");
-        assert!(error_of(&records).contains("another visibility now"), "{records:?}");
+        assert!(error_of(&records).contains("now has another value in visibility"), "{records:?}");
         let stop = machine.into_stop();
         assert_eq!(matches!(stop, Some(RunError::ResetMembers { row: 1, id: 2, .. })), is_reset);
     }
