@@ -266,7 +266,7 @@ impl Ledger {
                 self.path = path;
                 if let Some(why) = elsewhere {
                     self.warn(format!(
-                        "the quota may not count other programs, since its usual file is unusable: {why}"
+                        "the quota might not count other programs, because its usual file is unusable: {why}"
                     ));
                 }
                 windows.keep_edits(true);

@@ -239,7 +239,7 @@ def test_a_message_has_a_handful_of_faults_and_the_rest_as_a_number(tmp_path: Pa
 def test_a_column_is_not_ignored_along_with_another(make: Callable[[dict[str, list[Any]]], object]) -> None:
     data = {"id": [1], "E-mail": ["a@b.example"], "Email": ["c@d.example"]}
     said = str(refusal(make(data), ignore=["E-mail"]))
-    assert '"Email" is ignored too, because its name differs from "E-mail" only in case' in said
+    assert '"Email" would be ignored too, because its name differs from "E-mail" only in case' in said
     assert read(make(data), ignore=["E-mail", "Email"]) == [{"id": 1}]
     assert read(make(data | {"E-mail": ["x"]}), ignore=["email", "E-mail", "Email"]) == [{"id": 1}]
 

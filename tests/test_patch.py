@@ -243,7 +243,7 @@ def test_what_someone_changed_between_two_attempts_is_not_called_a_difference_fr
         with sandbox.client() as client:
             timer = threading.Timer(0.5, sandbox.set_account, [{"id": 1, "name": "Acme", "phone": "2"}])
             timer.start()
-            with pytest.warns(ReplyWarning, match="phone of account 1 changed during its patch") as caught:
+            with pytest.warns(ReplyWarning, match="phone of account 1 changed during the patch") as caught:
                 assert client.patch_contact_account(1, city="Oslo").phone == "2"
             timer.join()
         assert "differs from what was sent" not in str(caught[0].message)

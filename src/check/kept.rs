@@ -136,4 +136,4 @@ fn is_shown(before: &Moment, now: &Moment) -> bool {
 }
 
 const OTHERWISE: &str = "The service may store a value that differs from the one sent. If the answer to an update \
-    shows that, patch_contact_account() warns, and a plan counts the row as stored differently.";
+    shows that, patch_contact_account() warns, and a plan sets stored_otherwise for the row.";

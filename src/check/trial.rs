@@ -175,7 +175,7 @@ impl Step {
                 let had_read = self.trial.state().forget_update();
                 let reason = match said::closed_quota(&error).filter(|_| had_read) {
                     Some(quota) => format!(
-                        "the update could not be sent: it must follow a look at the account within a second, which was \
+                        "the update could not be sent: it must follow a read of the account within a second, which was \
                         not possible within the timeout of the call ({quota})"
                     ),
                     None if had_read => format!("the update could not be sent: {}", self.said(&error)),

@@ -80,7 +80,7 @@ fn works(facts: &Facts, failure: Option<&str>) -> Finding {
         Some(failure) if facts.items + facts.wholes == 0 => finding(
             "reading",
             format!("Reading failed: {failure}."),
-            "The check learned nothing else. Fix this first, then run the check again.",
+            "The check cannot tell what accounts look like. Correct this first, then run the check again.",
             true,
         ),
         Some(failure) => finding(
@@ -153,10 +153,10 @@ fn list_items(facts: &Facts) -> Finding {
         "Where the list is not enough, a plan reads the accounts one by one, with one extra request per row. An \
         account that someone changes during the check can differ too; run the check again to be sure."
     } else {
-        "Someone may have changed an account during the check; run the check again to be sure. If it finds the same, \
-        do not update accounts with this version: an update built on GET clears what GET lacks. A plan stops before \
-        it updates such an account, unless it was told to clear members. A patch reads no list, so it clears the \
-        value."
+        "Someone may have changed an account during the check; run the check again to be sure. If the result is the \
+        same, do not update accounts with this version: an update that is based on GET clears what GET lacks. A plan \
+        stops before it updates such an account, unless you allow it to clear members. A patch reads no list, so it \
+        clears the value."
     };
     finding("list_items", found.join(" "), follows, true)
 }

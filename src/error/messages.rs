@@ -100,8 +100,8 @@ impl Failure {
             Self::Unsettled { .. } => "try again when fewer accounts are created and deleted",
             Self::Internal(_) | Self::Acquire { .. } => return None,
             Self::Apart { .. } => {
-                "change the account with plan_contact_account_updates(), which may send an update up to two minutes \
-                after its read"
+                "change the account with plan_contact_account_updates(): a plan may send an update up to two minutes \
+                after it has read the account"
             }
             Self::Quota { .. } => "call again after that, or allow the call more time with timeout=",
             Self::Api(answer) => return answer.hint(call),

@@ -61,8 +61,8 @@ impl ToPython for Patched {
             let names: Vec<&str> = self.deviations.altered.iter().copied().map(Field::name).collect();
             let names = names.join(", ");
             warnings.push(format!(
-                "{names} of account {id} changed during its patch: an attempt that got no answer altered it, or \
-                someone changed it meanwhile; look at the account before the next patch"
+                "{names} of account {id} changed during the patch, because of an attempt without an answer or because \
+                of someone else; look at the account before the next patch"
             ));
         }
         let is_moved = |name: &&String| *name == STAGE && has_unsendable(&self.account, name);
@@ -78,8 +78,8 @@ impl ToPython for Patched {
             let names = names.join(", ");
             warnings.push(format!(
                 "patch of account {id} cleared {names}: an update cannot include stage or members that this version \
-                does not know, and the service does not keep them; look for a newer version of replyio before the next \
-                patch"
+                does not know, and the service clears what an update does not include; look for a newer version of \
+                replyio before the next patch"
             ));
         }
         let warning = (!warnings.is_empty()).then(|| warnings.join("; "));

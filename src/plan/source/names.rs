@@ -168,8 +168,8 @@ impl Names {
                 let advice =
                     advice.unwrap_or_else(|| "; map it to its field with columns=, or list it in ignore=".to_owned());
                 let message = format!(
-                    "{NO_FIELD}, but may have the values of one; mode \"replace\" clears each field without a column, \
-                     so ignore= must name every column to leave out, instead of \"unknown\"{advice}"
+                    "{NO_FIELD}, but may contain the values of a field; mode \"replace\" clears each field without a \
+                     column, so ignore= must name every column to leave out, instead of \"unknown\"{advice}"
                 );
                 left_out.push(FieldError::new(shown(name), message));
             }
@@ -262,8 +262,8 @@ fn ignored_along(names: &[&str], options: &Options) -> Vec<FieldError> {
     let fault = |name: &&str| {
         let other = names.iter().find(|other| is_listed(other) && same(other, name))?;
         let message = format!(
-            "is ignored too, because its name differs from {} only in case, spaces or punctuation; rename one of them, \
-            or list both in ignore=",
+            "would be ignored too, because its name differs from {} only in case, spaces or punctuation; rename one of \
+            them, or list both in ignore=",
             quoted(other)
         );
         Some(FieldError::new(shown(name), message))
@@ -558,8 +558,9 @@ mod tests {
         for name in ["Telefon", "properties.phone", "HQ City", "Ort", "Notes", "Status", "電話", "Email?"] {
             let told = refused(&["id", "name", name], &replace);
             assert_eq!(told.len(), 1, "{name}: {told:?}");
-            let expected =
-                format!("{name} is not a field of a contact account, but may have the values of one; mode \"replace\"");
+            let expected = format!(
+                "{name} is not a field of a contact account, but may contain the values of a field; mode \"replace\""
+            );
             assert!(told[0].starts_with(&expected), "{told:?}");
             assert_eq!(refused(&["id", "name", name], &Options { mode: Mode::Patch, ..replace.clone() }), [""; 0]);
         }
