@@ -86,8 +86,7 @@ NOTES = """\
 - `plan --exit-code` exits with 4 if a row is pending, whatever the other rows are. `plan` without it exits with 0 even
   if rows are `invalid`, `not_found` or `ambiguous`.
 - `check` exits with 1 if the service differs from what replyio expects.
-- `apply` and `revert` also exit with 1 if the service stored another value than the one sent, or if another run uses
-  the plan.
+- `apply` and `revert` also exit with 1 if `stored_otherwise` of a row is true, or if another run uses the plan.
 - `patch` and `update` exit with 1 if the service stored another value than the one sent, or if another warning
   occurred. The update was applied: the command prints the account as usual, and the warning on stderr.
 - If the service refuses the key (401), a command exits with 1. It exits with 2 only if the key is missing or

@@ -325,7 +325,7 @@ def test_get_refuses_to_give_what_update_would_refuse(
     service.add_fault(Fault(method="GET", status=200, body=answer))
     code, out, err = replyio_(service, "get", "4711", "--writable")
     assert (code, out) == (1, "")
-    assert err.startswith("replyio: account 4711 has a value that an update cannot have")
+    assert err.startswith("replyio: account 4711 has a value that `replyio update` refuses")
     assert all(fault in err for fault in faults), err
     assert replyio_(service, "get", "4711")[0] == 0
     replyio_(service, "patch", "4711", "--city", "Bergen")

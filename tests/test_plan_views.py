@@ -277,7 +277,7 @@ def test_a_plan_says_first_which_fields_it_empties() -> None:
 
 def test_a_result_says_first_what_the_service_stored_differently_and_raises_for_it() -> None:
     result = result_of(File({"changed": 3}, stored_otherwise=2))
-    told = "2 rows with another value than the plan's"
+    told = "2 rows whose accounts differ from the plan"
     assert repr(result) == f"<ApplyResult acme.replyplan: {told}; 3 changed; 3 requests in 1 min>"
     text = page(result).text
     assert text.index(told) < text.index("3 changed")

@@ -92,7 +92,7 @@ async def _ask_async(asked: _replyio.Asked, quota: Callable[[], Quota | None]) -
 
 def _function(quota: Quota | None) -> Callable[[], Any]:
     if quota is None or quota.acquire is None:
-        raise RuntimeError("its quota is gone")
+        raise RuntimeError("the Quota object no longer exists")
     return quota.acquire
 
 

@@ -122,8 +122,9 @@ def spent_text(requests: int, seconds: float) -> str:
 
 
 def stored_otherwise_text(rows: int) -> str:
-    """Returns the note about rows that the service stored differently; empty if there are none."""
-    return f"{counted(rows, 'row')} with another value than the plan's" if rows else ""
+    """Returns the note about rows whose account differs from what was sent; empty if there are none."""
+    whose = "row whose account differs", "rows whose accounts differ"
+    return f"{counted(rows, *whose)} from the plan" if rows else ""
 
 
 def cleared_text(fields: int) -> str:
@@ -265,7 +266,7 @@ def _chip(tint: str, inner: str) -> str:
 
 def reason(record: Mapping[str, Any]) -> str:
     """Returns why a row is not done, without the numbers of the row and the account, which have their own columns."""
-    otherwise = "the service stored a different value than was sent" if record.get("stored_otherwise") else ""
+    otherwise = "the account differs from the plan" if record.get("stored_otherwise") else ""
     told = str(record.get("error") or otherwise or str(record.get("status", "")).replace("_", " "))
     told = told.removeprefix(f"row {record.get('row')}: ").replace(f" in row {record.get('row')} ", " ", 1)
     return safe_text(told.replace(f" of account {record.get('id')} ", " ", 1), SHOWN_REASON)
@@ -449,14 +450,14 @@ def result_hints(
     Args:
         counts: The number of rows by status.
         rest: What the runs of its plan may still do.
-        stored_otherwise: How many rows the service stored with a different value than was sent.
+        stored_otherwise: The number of rows whose account differs from the plan.
         frame: The method that converts a table to a DataFrame.
         conflicts: Rows in conflict that can be overwritten.
     """
     missing = not_done(counts) - counts.get("pending", 0)
     hints: list[tuple[str, str]] = []
     if missing or stored_otherwise:
-        reason = f"{counted(missing, 'row was', 'rows were')} not done" if missing else "rows are stored differently"
+        reason = f"{counted(missing, 'row was', 'rows were')} not done" if missing else "accounts differ from the plan"
         hints.append((f"result.failures{frame}", f"shows why {reason}"))
     if rest.left:
         hints.append(("result.plan.apply()", f"resumes it: {counted(rest.left, 'row is', 'rows are')} left"))

@@ -364,8 +364,9 @@ def _sendable(account: ContactAccount) -> dict[str, Any]:
     if faults := field_faults(fields):
         said = "; ".join(f"{field} {message}" for field, message in faults)
         raise ReplyError(
-            f"account {account.id} has a value that an update cannot have, and an update without it would clear it: "
-            f"{said}; `replyio patch` sends such values unchanged, and `replyio get` without --writable shows them"
+            f"account {account.id} has a value that `replyio update` refuses, and an update without that value would "
+            f"clear it: {said}; `replyio patch` sends such values unchanged, and `replyio get` without --writable "
+            "shows them"
         )
     return fields
 
@@ -810,7 +811,7 @@ def _left(result: ApplyResult, wanted: Mapping[str, Any]) -> list[str]:
         lines.append(f"{counted(failed, 'row')} failed; {show} shows why{retry}")
     if conflicts:
         over = _overwriting(result) if rest.failed else ""
-        lines.append(f"{counted(conflicts, 'row')} in conflict, left as someone else wrote it; {show} shows why{over}")
+        lines.append(f"{counted(conflicts, 'row')} in conflict, not written; {show} shows why{over}")
     lines += _refused_rows(result, counts)
     if left:
         why = f"; {show} shows why rows are unknown" if counts.get("unknown") else ""

@@ -1154,7 +1154,7 @@ class _Pages:
 
             given = f"{self._given:,} account{'' if self._given == 1 else 's'}"
             hint = "keep the table that it returned, or call list_contact_accounts() again"
-            raise ReplyError(f"this iterator has already returned all of its {given}; hint: {hint}")
+            raise ReplyError(f"this iterator has no account left: it has already returned {given}; hint: {hint}")
 
     def _take(self) -> list[_replyio.Batch]:
         """Returns what was read but not yet returned.

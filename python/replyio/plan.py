@@ -323,8 +323,10 @@ class _PlanView:
 
         - `repeated` (int): how often a run sent the row again without knowing the outcome of the previous attempt,
           after a crash or a lost answer. Normally 0.
-        - `stored_otherwise` (bool): whether the service stored another value than was sent, an update cleared or reset
-          a member that it cannot include, or a revert left a field as it is; `error` says what differs.
+        - `stored_otherwise` (bool): whether the service stored another value than was sent; an update cleared, or may
+          have reset, a member that it cannot include; the account has another stage after the update; a field that no
+          row names has another value after an update without an answer; or a revert left a field as it is. `error` says
+          what differs.
         - `done_at` (datetime): the time in UTC when the row was done; None if it is not done.
         """
         return PlanTable("rows", self._file.rows)
@@ -351,8 +353,7 @@ class _PlanView:
     def failures(self) -> PlanTable:
         """The rows that are invalid, not found, ambiguous, conflicts, failed or unknown, with the reason.
 
-        Also contains the rows for which the service stored another value than was sent. The columns are those of
-        `rows`.
+        Also contains the rows whose `stored_otherwise` is true. The columns are those of `rows`.
         """
         return PlanTable("failures", self._file.failures)
 
@@ -655,8 +656,9 @@ class Plan(_PlanView):
             rows: The rows to update: row numbers, or a table with a column `row`. The table is a DataFrame, a list of
                 mappings, or the path of a CSV, JSON Lines or Parquet file. For example, export the changes and remove
                 lines; keep or remove all lines of a row together. Default None: every row.
-            limit: The maximum number of rows to update: pending rows first, in the order of their numbers, then unknown
-                rows. Default None: all rows.
+            limit: The maximum number of rows to update: first a row whose update may have cleared a member, if the plan
+                has one, then the pending rows, then the others, each in the order of their numbers. Default None: all
+                rows.
             max_changes: Refuse the run, and send nothing, if it would change more accounts than this. Default None: no
                 limit.
             max_cleared: Refuse the run, and send nothing, if it would empty more fields than this. Default None: no
@@ -805,8 +807,8 @@ class Plan(_PlanView):
             import logging
 
             logging.getLogger("replyio").warning(
-                "nothing was sent: %s was reverted by %s, or is being reverted, and no run writes its changed rows "
-                "again; to write the values again, plan the table again with another save_as=",
+                "nothing was sent: %s was reverted by %s, or is being reverted, so no run writes its changed rows "
+                "again; to write the values again, make a new plan of the table with another save_as=",
                 *map(safe_text, (self._path, revert)),
             )
 
@@ -942,10 +944,7 @@ class ApplyResult(_PlanView):
 
     @property
     def stored_otherwise(self) -> int:
-        """The number of rows for which the service stored another value than was sent.
-
-        In the result of a revert, also counts the rows whose revert left another value in a field.
-        """
+        """The number of rows whose `stored_otherwise` is true; see `rows`."""
         return self._stored_otherwise
 
     @property
@@ -967,7 +966,7 @@ class ApplyResult(_PlanView):
         return self._plan
 
     def raise_for_failures(self) -> None:
-        """Raises an error if a row was not done, or if the service stored another value than was sent.
+        """Raises an error if a row was not done, or if its `stored_otherwise` is true.
 
         Raises:
             ReplyError: If there is such a row. The message contains the counts and the first of these rows.

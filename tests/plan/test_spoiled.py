@@ -55,7 +55,7 @@ def test_a_revert_leaves_what_someone_wrote_since(tmp_path: Path) -> None:
         (failure,) = result.failures
         assert (failure["row"], failure["stored_otherwise"], result.stored_otherwise) == (0, True, 1)
         assert failure["error"].endswith("phone was not restored, because it has another value now")
-        with pytest.raises(ReplyError, match="1 row with another value than the plan's; the first is row 0: written"):
+        with pytest.raises(ReplyError, match="1 row whose account differs from the plan; the first is row 0: written"):
             result.raise_for_failures()
         account = service.accounts[1]
         assert (account.city, account.phone) == ("Oslo", "0160")
