@@ -283,7 +283,7 @@ fn header(table: &Table, options: &Options) -> Outcome<Header> {
         source: table.description().to_owned(),
         source_digest: table.digest(options),
         suspicions: Vec::new(),
-        is_revert: false,
+        generation: 0,
     })
 }
 

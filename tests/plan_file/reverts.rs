@@ -538,8 +538,28 @@ fn a_revert_restores_what_the_revert_of_a_revert_has_overwritten() {
     let (planned, found) = (planned(0), rows(&file));
     let city = |changes: &[Change]| changes.iter().find(|change| change.field == Field::City).unwrap().clone();
     assert_eq!(city(&found[0].changes), Change::new(Field::City, city(&planned.changes).after, text("Paris")));
-    assert_eq!((found[0].listed, found[0].key.as_ref()), (planned.listed, planned.key.as_ref()));
+    assert_eq!((found[0].account_id, found[0].key.as_ref()), (planned.account_id, planned.key.as_ref()));
     assert_eq!(numbers(&second), [0]);
+}
+
+#[test]
+fn a_revert_knows_what_the_list_showed_in_the_fields_that_its_plan_kept() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let phone = |row: u64| planned(row).listed.contains(Field::Phone);
+    assert!([0, 1, 2, 3].into_iter().all(phone));
+    let run = file.start_run().unwrap();
+    let attempt = |unnamed: &[(Field, Value)]| Attempt { unnamed: unnamed.to_vec(), ..Attempt::default() };
+    // The update of row 1 cleared the field, with permission; that of row 3 may have kept it.
+    for (row, unnamed) in [(0, vec![(Field::Phone, text("1"))]), (1, vec![]), (3, vec![(Field::Phone, text("1"))])] {
+        block_on(run.store(Record::Sent { row, attempt: attempt(&unnamed), at_ms: NOW })).unwrap();
+        if row != 3 {
+            block_on(run.store(finish(row, finished(Status::Changed, None)))).unwrap();
+        }
+    }
+    drop(run);
+    let found: Vec<_> = rows(&file).iter().map(|row| (row.row, row.listed.contains(Field::Phone))).collect();
+    assert_eq!(found, [(0, true), (1, false), (3, true)]);
 }
 
 #[test]

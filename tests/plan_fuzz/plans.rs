@@ -57,7 +57,7 @@ fn header() -> Header {
         source: "a CSV file of 24 rows".to_owned(),
         source_digest: [7; 32],
         suspicions: Vec::new(),
-        is_revert: false,
+        generation: 0,
     }
 }
 

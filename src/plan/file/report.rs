@@ -315,12 +315,14 @@ impl PlanFile {
                     revert.edits_of_row(&revert.reader()?, number)?
                 }
             };
-            // What the list showed in a field that the plan has changed says nothing about it now.
-            let is_changed =
-                |field: Field| edits.iter().any(|edit| edit.change.field == field && edit.change.is_planned);
             let listed = FieldSet::from_bits(row.listed);
-            let listed =
-                Field::ALL.iter().copied().filter(|field| listed.contains(*field) && !is_changed(*field)).collect();
+            // An update without an answer has kept the values of the unnamed fields. What the list showed in another
+            // field says nothing about it now.
+            let is_kept = |field: &Field| {
+                let of_field = edits.iter().find(|edit| edit.change.field == *field);
+                of_field.map_or(status != Status::Unknown, |edit| edit.change.is_unnamed())
+            };
+            let listed = Field::ALL.iter().copied().filter(|field| listed.contains(*field) && is_kept(field)).collect();
             let changes = edits.into_iter().filter(is_own).map(StoredEdit::reversed);
             // The run of the revert names the fields that an update without an answer may have altered.
             let is_unnamed = |change: &Change| status == Status::Unknown && change.is_unnamed();
@@ -355,7 +357,7 @@ impl PlanFile {
     fn view(&self, row: StoredRow) -> Result<RowView, FileError> {
         let status = self.status(&row.status)?;
         let untold = row.error.is_none() && status == Status::Unknown;
-        let on = if self.header().is_revert { ON_REVERT } else { "" };
+        let on = if self.header().is_revert() { ON_REVERT } else { "" };
         let error = if untold { Some(format!("{UNTOLD}{on}")) } else { row.error };
         Ok(RowView {
             row: row.row.unsigned_abs(),

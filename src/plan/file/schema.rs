@@ -35,7 +35,7 @@ pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, 
 /// Stores the value of a field that the row does not name, unless one is stored already.
 pub(super) const INSERT_UNNAMED: &str = "INSERT OR IGNORE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 pub(super) const DELETE_UNNAMED: &str =
-    "DELETE FROM edits WHERE row = ?1 AND NOT planned AND answered IS NULL AND before IS after";
+    "DELETE FROM edits WHERE row = ?1 AND NOT planned AND answered IS NULL AND before IS after RETURNING field";
 pub(super) const DELETE_UNPLANNED: &str = "DELETE FROM edits WHERE row = ?1 AND field = ?2 AND NOT planned";
 pub(super) const INSERT_REQUEST: &str = "INSERT INTO requests VALUES (?1, ?2, ?3)";
 pub(super) const SELECT_REQUESTS: &str = "SELECT * FROM requests ORDER BY number";
@@ -51,7 +51,7 @@ pub(super) const SELECT_FIRST_FAILURES: &str = "SELECT * FROM rows WHERE stored_
 pub(super) const SELECT_EDITS: &str = "SELECT * FROM edits WHERE row = ?1 ORDER BY field";
 pub(super) const SELECT_EDITS_BETWEEN: &str = "SELECT * FROM edits WHERE row BETWEEN ?1 AND ?2 ORDER BY row, field";
 pub(super) const UPDATE_ROW: &str = "UPDATE rows SET status = ?2, error = ?3, repeated = ?4, stored_otherwise = ?5, \
-     finished_at_ms = ?6, checksum = ?7 WHERE row = ?1";
+     finished_at_ms = ?6, listed = ?7, checksum = ?8 WHERE row = ?1";
 pub(super) const UPDATE_EDIT: &str =
     "UPDATE edits SET before = ?3, answered = ?4, checksum = ?5 WHERE row = ?1 AND field = ?2";
 
@@ -65,7 +65,7 @@ pub(super) struct StoredRow {
     pub(super) error: Option<String>,
     pub(super) position: Option<i64>,
     pub(super) weight: i64,
-    /// The fields that a page of the list showed with a value.
+    /// The fields that a page of the list showed with a value, and that the update of the row did not change or clear.
     pub(super) listed: u32,
     pub(super) repeated: i64,
     pub(super) stored_otherwise: bool,
@@ -144,6 +144,7 @@ impl StoredRow {
             self.repeated,
             self.stored_otherwise,
             self.finished_at_ms,
+            self.listed,
             self.checksum()
         ];
         update.execute(row).map(drop)

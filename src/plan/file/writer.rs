@@ -15,7 +15,7 @@ use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::session::Session;
 use super::simulation;
 use super::state::{self, AtRisk, ItemsProof, Members};
-use crate::account::Field;
+use crate::account::{Field, FieldSet};
 use crate::lock::lock;
 use crate::plan::{Change, HOUR_MS, Status, Value};
 
@@ -224,16 +224,9 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
         }
         Record::Finish { row, finished } => {
             let Finished { status, error, stored_otherwise, answered, unplanned, altered, left, at_ms } = finished;
-            let mut had_answers = false;
             marked.remove(row);
-            change(connection, *row, |row| {
-                had_answers = row.stored_otherwise;
-                status.as_str().clone_into(&mut row.status);
-                row.error.clone_from(error);
-                row.stored_otherwise = *stored_otherwise || !(answered.is_empty() && unplanned.is_empty());
-                row.finished_at_ms = *at_ms;
-            })?;
-            if had_answers || !answered.is_empty() {
+            let mut stored = stored_row(connection, *row)?;
+            if stored.stored_otherwise || !answered.is_empty() {
                 change_edits(connection, *row, |edit| {
                     let found = answered.iter().find(|(field, _)| *field == edit.change.field);
                     edit.answered = found.map(|(_, value)| value.clone());
@@ -243,8 +236,16 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
             left.iter().copied().chain(spoiled).try_for_each(|field| delete_unplanned(connection, *row, field))?;
             // While the outcome is unknown, so is the effect of the update on the other fields.
             if *status != Status::Unknown {
-                delete_unnamed(connection, *row)?;
+                let kept = delete_unnamed(connection, *row)?;
+                if *status == Status::Changed {
+                    stored.listed &= kept.bits();
+                }
             }
+            status.as_str().clone_into(&mut stored.status);
+            stored.error.clone_from(error);
+            stored.stored_otherwise = *stored_otherwise || !(answered.is_empty() && unplanned.is_empty());
+            stored.finished_at_ms = *at_ms;
+            stored.update(connection)?;
             unplanned.iter().try_for_each(|unplanned| insert_unplanned(connection, *row, unplanned))?;
             altered.iter().try_for_each(|value| insert_unnamed(connection, *row, value).map(drop))?;
         }
@@ -264,13 +265,17 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
 }
 
 fn change(connection: &Connection, row: u64, change: impl FnOnce(&mut StoredRow)) -> rusqlite::Result<()> {
+    let mut stored = stored_row(connection, row)?;
+    change(&mut stored);
+    stored.update(connection)
+}
+
+fn stored_row(connection: &Connection, row: u64) -> rusqlite::Result<StoredRow> {
     let number = i64::try_from(row).unwrap_or(i64::MAX);
     let mut select = connection.prepare_cached(schema::SELECT_ROW)?;
     // A damaged row is an error, so that no other row is marked instead.
     let stored = select.query_row([number], StoredRow::read).optional()?.flatten();
-    let mut stored = stored.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    change(&mut stored);
-    stored.update(connection)
+    stored.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
 /// Stores the values of a row's fields before the row changes them.
@@ -293,9 +298,11 @@ fn insert_unnamed(connection: &Connection, row: u64, (field, value): &(Field, Va
 }
 
 /// Removes the values of such fields.
-fn delete_unnamed(connection: &Connection, row: u64) -> rusqlite::Result<()> {
+/// The same for all of them that no answer has confirmed. Returns the fields.
+fn delete_unnamed(connection: &Connection, row: u64) -> rusqlite::Result<FieldSet> {
     let mut delete = connection.prepare_cached(schema::DELETE_UNNAMED)?;
-    delete.execute([i64::try_from(row).unwrap_or(i64::MAX)]).map(drop)
+    let names = delete.query_map([i64::try_from(row).unwrap_or(i64::MAX)], |row| row.get::<_, String>(0))?;
+    names.filter_map(|name| name.map(|name| Field::from_name(&name)).transpose()).collect()
 }
 
 /// Removes what is stored of a field that the row does not name.

@@ -6,7 +6,7 @@ use super::super::job::Report;
 use super::super::service::{Author, Effect, Version};
 use super::super::stage::{Put, Stage};
 use super::super::story::Step;
-use super::{WINDOW, is_hindered, same, stores_otherwise};
+use super::{WINDOW, is_hindered, same, stores_otherwise, was_emptied};
 use crate::account::Field;
 use crate::plan::{Status, Value};
 
@@ -59,6 +59,10 @@ pub(in crate::simulation) fn reverted(
             continue;
         }
         let view = report.rows.iter().find(|view| view.account_id == Some(*id));
+        // The revert cannot tell a field that someone has emptied from one that `GET` does not show.
+        if view.is_some_and(|view| view.status == Status::Conflict) && was_emptied(stage, account, job) {
+            continue;
+        }
         // If no answer showed what was stored, its form cannot be told from another person's change.
         let was_unknown = job.statuses.get(*row) == Some(&Status::Unknown);
         let is_told = |status| status == Status::Unknown || (status == Status::Conflict && was_unknown);

@@ -12,7 +12,7 @@ use crate::account::{ContactAccount, Field, STAGE};
 use crate::answer::Item;
 use crate::change::{self, Change, Drift, Value, filled, has_lost, has_unsendable};
 use crate::plan::Status;
-use crate::plan::file::{self, Attempt, FileError, ItemsProof, OpenRow, Record};
+use crate::plan::file::{self, Attempt, FileError, ItemsProof, ON_REVERT, OpenRow, Record};
 use crate::sabotage::{Guard, is_off};
 
 impl Machine {
@@ -281,10 +281,11 @@ impl Machine {
             return None;
         }
         let error = format!(
-            "the list showed a value of {} when the plan was made, but GET does not show it, so an update could clear \
-             that value. Plan this row again. If the new plan ends in the same way, only the list shows the value; to \
-             clear it, retry the row with on_unknown_member=\"clear\"",
-            hidden.join(", ")
+            "the list showed a value of {} when the plan was made, but GET shows none, so an update could clear a value \
+             that GET hides. If the field is really empty, or its value may go, use retry_failed(){} with \
+             on_unknown_member=\"clear\"",
+            hidden.join(", "),
+            if self.settings.is_revert { ON_REVERT } else { "" }
         );
         let status = if row.was_sent { Status::Unknown } else { Status::Conflict };
         Some(finish(row, status, Some(error)))
