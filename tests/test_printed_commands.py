@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import re
 import signal
@@ -16,7 +18,7 @@ import pytest
 
 import replyio
 from replyio._cli_words import Words
-from replyio.sandbox import Fault, Sandbox
+from replyio.sandbox import Deviations, Fault, Sandbox
 from support import environment
 
 if TYPE_CHECKING:
@@ -322,3 +324,137 @@ def test_a_call_that_is_printed_after_a_change_of_the_directory_names_the_file(
 def test_the_time_of_an_attempt_is_no_option_of_the_command() -> None:
     error = replyio.ReplyError("get failed: it took too long; hint: allow each attempt more time with attempt_timeout=")
     assert Words().message(error) == "get failed: it took too long"
+
+
+def enter(service: Sandbox, id: int) -> None:
+    """Does what a newer program can: it sends a member that this version does not know."""
+    account = service.accounts[id].to_dict(by_alias=True)
+    body = {"name": account["name"], "city": account["city"], "tier": "gold"}
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    headers = {"X-API-Key": "k1", "Content-Type": "application/json"}
+    connection.request("PUT", f"/v3/contact-accounts/{id}", json.dumps(body), headers)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+@pytest.mark.parametrize("is_revert", [False, True])
+def test_a_run_that_an_account_stops_names_the_command_for_the_others(is_revert: bool, tmp_path: Path) -> None:
+    accounts = [{"id": id, "name": f"Company {id}", "city": "Oslo"} for id in range(1, 13)]
+    deviations = Deviations(unknown_members={"tier": "gold"})
+    with Sandbox(accounts=accounts, api_keys=["k1"], deviations=deviations) as service:
+        shell = Shell(service, tmp_path)
+        (tmp_path / "rows=").mkdir()
+        shell.done(f"replyio plan rows.csv --save-as rows=/p.replyplan {SETTINGS}")
+        clear = f"--on-unknown-member clear {SETTINGS}"
+        shell(f"replyio apply rows=/p.replyplan {'' if is_revert else '--rows 1'} {clear}")
+        if is_revert:
+            enter(service, 1)
+        else:
+            (tmp_path / "others.csv").write_text("id,country\n" + "".join(f"{id},Norway\n" for id in range(3, 13)))
+            shell(f"replyio plan others.csv --save-as o.replyplan {SETTINGS}")
+            shell(f"replyio apply o.replyplan {clear}")
+        code, _, told = shell(f"replyio {'revert' if is_revert else 'apply'} rows=/p.replyplan {SETTINGS}")
+        assert code == 1
+        assert "would clear tier" in told
+        assert "(" not in told.replace("(row ", ""), "no call of Python"
+        (command,) = COMMAND.findall(told)
+        assert told.endswith(f"`{command}` writes the other rows without this account\n")
+        file, rows = ("rows=/p.revert.replyplan", "1-11") if is_revert else ("rows=/p.replyplan", "2-11")
+        assert command.startswith(f"replyio apply {file} --rows {rows} --")
+        assert sorted(command.split()[5:]) == sorted(SETTINGS.split())
+        shell.done(command)
+        assert service.accounts[1].extra["tier"] == "gold"
+        assert shell.cities == ({"Oslo": 11, "Bergen": 1} if is_revert else {"Oslo": 1, "Bergen": 11})
+
+
+def test_a_revert_whose_accounts_are_gone_is_not_told_to_correct_a_table(shell: Shell) -> None:
+    shell.done("replyio plan rows.csv --save-as p.replyplan --key-file k2")
+    shell.done("replyio apply p.replyplan --limit 2 --key-file k2")
+    body = {"status": 404, "title": "Not Found", "code": "contactAccount.notFound"}
+    shell.service.add_fault(Fault(id=1, status=404, body=body))
+    code, _, told = shell("replyio revert p.replyplan --key-file k2")
+    assert (code, "1 row cannot be restored, because its account was not found" in told) == (1, True), told
+    assert all(words not in told for words in ("table", "plan again", "--replace", "--save-as"))
+    (status,) = COMMAND.findall(told)
+    assert "404 Not Found" in shell(f"{status} --format json")[1]
+
+
+def test_a_conflict_of_a_revert_is_told_in_words_of_a_revert(shell: Shell) -> None:
+    shell.done(f"replyio plan rows.csv --save-as p.replyplan {SETTINGS}")
+    shell.done(f"replyio apply p.replyplan --limit 2 {SETTINGS}")
+    shell.service.set_account({"id": 1, "name": "Company 1", "city": "Molde"})
+    code, _, told = shell(f"replyio revert p.replyplan {SETTINGS}")
+    assert code == 1
+    assert "restores the previous value instead" in told
+    status, get, apply = COMMAND.findall(told)
+    assert get == f"replyio get 1 {SETTINGS}"
+    assert '"city": "Molde"' in shell(f"{get} --format json")[1]
+    assert "apply(" not in "".join(shell(status)[1:])
+    shell.done(apply)
+    assert shell.cities == {"Oslo": 12}
+
+
+def test_a_revert_that_was_reverted_is_told_to_revert_that_revert(shell: Shell) -> None:
+    shell.done("replyio plan rows.csv --save-as p.replyplan --key-file k2")
+    shell.done("replyio apply p.replyplan --limit 2 --key-file k2")
+    body = {"status": 400, "title": "Bad Request", "code": "validation"}
+    shell.service.add_fault(Fault(method="PUT", status=400, body=body, id=2, times=1))
+    assert shell("replyio revert p.replyplan --key-file k2")[0] == 1
+    shell.done("replyio revert p.revert.replyplan --key-file k2")
+    told = shell("replyio apply p.revert.replyplan --rows 0 --key-file k2")[2]
+    assert "the revert was itself reverted by p.revert.revert.replyplan" in told
+    assert "table" not in told
+    *_, command = COMMAND.findall(told)
+    assert command == "replyio revert p.revert.revert.replyplan --key-file k2"
+    shell.done(command)
+    shell.done("replyio apply p.revert.replyplan --retry-failed --key-file k2")
+    assert shell.cities == {"Oslo": 12}
+
+
+def test_the_status_of_a_plan_that_was_reverted_says_so(shell: Shell) -> None:
+    shell.done("replyio plan rows.csv --save-as p.replyplan --key-file k2")
+    shell.done("replyio apply p.replyplan --key-file k2")
+    assert shell.done("replyio status p.replyplan") == ""
+    shell.done("replyio revert p.replyplan --key-file k2")
+    told = shell.done("replyio status p.replyplan")
+    assert told.startswith("replyio: the plan was reverted by p.revert.replyplan, or is being reverted; `replyio ")
+    (status,) = COMMAND.findall(told)
+    assert "changed" in shell(f"{status} --format csv")[1]
+    shell.done("replyio revert p.revert.replyplan --key-file k2")
+    assert shell.done("replyio status p.replyplan") == ""
+    assert shell.done("replyio status p.revert.replyplan").startswith("replyio: the revert was itself reverted by p.r")
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl"])
+@pytest.mark.parametrize("view", ["rows", "failures"])
+def test_each_form_of_the_rows_names_commands(form: str, view: str, shell: Shell) -> None:
+    shell.done("replyio plan rows.csv --save-as p.replyplan --key-file k2")
+    shell.service.set_account({"id": 1, "name": "Company 1", "city": "Molde"})
+    shell("replyio apply p.replyplan --key-file k2")
+    out = " ".join(shell(f"COLUMNS=400 replyio status p.replyplan --show {view} --format {form}")[1].split())
+    assert "apply(" not in out
+    # A table shows no more of a long text.
+    if (form, view) != ("table", "rows"):
+        assert "look at the account; `replyio apply p.replyplan --rows 0 --on-conflict overwrite`" in out
+
+
+@pytest.mark.parametrize("arguments", [["update", "4711", "--name", "Acme"], ["patch", "4711", "--city", "Molde"]])
+def test_the_account_that_could_not_be_printed_is_shown_with_the_same_settings(
+    arguments: list[str], shell: Shell
+) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    shell.service.set_account({"id": 4711, "name": "Acme", "city": "Oslo"})
+    told = shell(f"replyio {' '.join(arguments)} {SETTINGS} > /dev/full")[2]
+    (get,) = COMMAND.findall(told)
+    assert get == f"replyio get 4711 {SETTINGS}"
+    shell.done(get)
+
+
+def test_a_plan_that_is_given_as_a_table_and_a_table_as_a_plan_are_told_with_the_settings(shell: Shell) -> None:
+    shell.done(f"replyio plan rows.csv --save-as p.replyplan {SETTINGS}")
+    plan = COMMAND.findall(shell(f"replyio apply rows.csv {SETTINGS}")[2])
+    status, apply = COMMAND.findall(shell(f"replyio plan p.replyplan {SETTINGS}")[2])
+    for words in (*plan, status, apply):
+        shell.done(words)
+    assert shell.cities == {"Bergen": 12}

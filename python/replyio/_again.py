@@ -71,9 +71,29 @@ def command(opening: Opening, action: str, options: Mapping[str, Any] | None = N
         words.append("--retry-failed")
     if action != "status":  # it needs no key
         shown |= {name: _setting(name, value) for name, value in _given(opening.settings).items()}
-    words += [f"--{name.replace('_', '-')} {value}".rstrip() for name, value in shown.items()]
+    return _with_options(words, shown)
+
+
+def _with_options(words: Sequence[str], shown: Mapping[str, str]) -> tuple[str, str]:
+    """Returns a command with its options, and the words that follow it."""
+    options = [f"--{name.replace('_', '-')} {value}".rstrip() for name, value in shown.items()]
     hidden = [f"--{name.replace('_', '-')}" for name, value in shown.items() if value == HIDDEN]
-    return " ".join(words), f" with the same {' and '.join(hidden)}" if hidden else ""
+    return " ".join([*words, *options]), f" with the same {' and '.join(hidden)}" if hidden else ""
+
+
+def single(words: str, settings: Mapping[str, Any]) -> str:
+    """Returns a command that needs no plan, in backticks with the settings of the command that shows it.
+
+    Args:
+        words: The command and its arguments, such as `get 4711`.
+        settings: The settings by name. `new_key` is only for plans.
+
+    Returns:
+        The command, and the words that follow it, as `quoted` returns them.
+    """
+    shown = {name: _setting(name, value) for name, value in _given(settings).items() if name != "new_key"}
+    command_, hidden = _with_options([f"replyio {words}"], shown)
+    return f"`{command_}`{hidden}"
 
 
 def quoted(opening: Opening, action: str, options: Mapping[str, Any] | None = None) -> str:
@@ -114,6 +134,33 @@ def _rows_in_command(rows: Sequence[int]) -> str:
     return shown if 0 < len(ranges) <= SHOWN_RANGES else HIDDEN
 
 
+def without(opening: Opening, rows: Sequence[int], options: Mapping[str, Any], *, in_command: bool) -> str:
+    """Returns how to write the other rows of a run that stopped at a row, and would stop there again.
+
+    Args:
+        opening: How to open the plan.
+        rows: The other rows, of which a call shows only the first ranges.
+        options: The options of the run by name.
+        in_command: Whether the reader runs the command and not Python.
+
+    Returns:
+        The call or the command, and what it does; empty if there are no other rows.
+    """
+    if not rows:
+        return ""
+    shown = [row for first, last in _ranges(rows)[:SHOWN_RANGES] for row in range(first, last + 1)]
+    which = "the other rows" if len(shown) == len(rows) else f"the first {len(shown):,} of the {len(rows):,} other rows"
+    again = {**options, "rows": shown}
+    does = (quoted if in_command else call)(opening, "apply", again)
+    return f"{does} writes {which} without this account"
+
+
+def limit_left(state: Mapping[str, Any]) -> int:
+    """Returns what is left of the limit of a run."""
+    # A limit prefers pending rows to unknown ones, which have used up their part of it.
+    return max(state.get("rows", 0) - state.get("done", 0) - state.get("unknown", 0), 0)
+
+
 def _ranges(rows: Sequence[int]) -> list[tuple[int, int]]:
     """Returns the first and the last number of each range of row numbers."""
     found: list[tuple[int, int]] = []
@@ -151,8 +198,7 @@ def how_to_go_on(
     rows, done = state.get("rows", 0), state.get("done", 0)
     again = dict(options or {})
     if again.get("limit") is not None:
-        # A limit prefers pending rows to unknown ones, which have used up their part of it.
-        again["limit"] = max(rows - done - state.get("unknown", 0), 0)
+        again["limit"] = limit_left(state)
     stopped = f"replyio: stopped with {done:,} of {rows:,} row{'' if rows == 1 else 's'} done"
     is_over = 0 < rows <= done and not state.get("counts", {}).get("unknown")
     if is_over or again.get("limit") == 0:

@@ -129,6 +129,10 @@ class OpenPlan:
         revert = self._file.reverted_by()
         return None if revert is None else os.fspath(revert)
 
+    def is_revert(self) -> bool:
+        """Returns whether the plan reverts another one."""
+        return bool(self._file.header()["is_revert"])
+
     def opening(self) -> Opening:
         """Returns how to open the plan again, from the current directory."""
         path, header = os.fspath(self._file.path), self._file.header()
@@ -302,8 +306,7 @@ class Planning:
 def _tell(error: BaseException, text: str) -> None:
     """Adds a text to an error of this package. Logs it beside any other."""
     if isinstance(error, ReplyError):
-        error.message = f"{error.message}; {text}"
-        error.args = (error.message,)
+        error._add(text)  # pyright: ignore[reportPrivateUsage]
     else:
         logging.getLogger("replyio").warning("%s", text)
 

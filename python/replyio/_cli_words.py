@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from replyio._again import Opening, quoted
+from replyio._again import Opening, quoted, single
 from replyio._replyio import safe_text
 from replyio._shell import argument
 
@@ -65,10 +65,16 @@ _FILE = "plan file "
 class Words:
     """The words of one command."""
 
-    __slots__ = ("_command", "_is_reverted", "_kept", "_opening")
+    __slots__ = ("_command", "_is_reverted", "_kept", "_opening", "_settings")
 
     def __init__(
-        self, command: str = "", opening: Opening | None = None, files: Sequence[str] = (), *, is_reverted: bool = False
+        self,
+        command: str = "",
+        opening: Opening | None = None,
+        files: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+        *,
+        is_reverted: bool = False,
     ) -> None:
         """Takes what the messages of a command are about.
 
@@ -76,16 +82,18 @@ class Words:
             command: The command.
             opening: How it opens its plan. Default None: messages name no plan.
             files: The files in its arguments.
+            settings: The options that each command for an account needs. Default None: none.
             is_reverted: Whether the plan was reverted, so that no run sends its rows again.
         """
         self._command = command
         self._opening = opening
         self._kept = [*files]
+        self._settings = settings or {}
         self._is_reverted = is_reverted
 
     def of_plan(self, opening: Opening, *, is_reverted: bool) -> Words:
         """Returns the words for messages about another plan."""
-        return Words(self._command, opening, self._kept, is_reverted=is_reverted)
+        return Words(self._command, opening, self._kept, self._settings, is_reverted=is_reverted)
 
     def message(self, error: ReplyError) -> str:
         """Returns the message of an error.
@@ -124,8 +132,9 @@ class Words:
         names = sorted(filter(_is_altered, _with_folders(self._kept)), key=len, reverse=True)
         if names:
             text = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})", lambda found: keep(found[0]), text)
+        text = re.sub(r"`replyio [^`]*`", lambda found: keep(found[0]), text)
         text = self._translated(text, keep)
-        for _ in range(2):  # a column may be called like a file
+        for _ in range(3):  # a column may be called like a file, and a command may have both
             text = re.sub("\0(\\d+)\0", lambda found: aside[int(found[1])], text)
         return text
 
@@ -135,8 +144,12 @@ class Words:
             return found[0] if shown is None else f"--column {keep(shown)}"
 
         text = re.sub(r'columns=\{("(?:[^"\\]|\\.)*"): "(\w+)"\}', column, text)
-        text = re.sub(r"patch_contact_account\((\d+), (\w+)=None\)", r"`replyio patch \1 --null \2`", text)
-        text = re.sub(r"patch_contact_account\((\d+), \.\.\.\)", r"`replyio patch \1`", text)
+
+        def patch(found: re.Match[str]) -> str:
+            null = f" --null {found[2]}" if found[2] else ""
+            return keep(single(f"patch {found[1]}{null}", self._settings))
+
+        text = re.sub(r"patch_contact_account\((\d+), (?:(\w+)=None|\.\.\.)\)", patch, text)
         text = re.sub(r'encoding="([\w-]+)"', r"--encoding \1", text)
         text = re.sub(r'match_on="(\w+)"', r"--match-on \1", text)
         text = re.sub(

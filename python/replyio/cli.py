@@ -126,7 +126,7 @@ def _words(*, is_reverted: bool = False) -> Words:
     command, options = _given
     path = options.get("save_as", options.get("plan"))
     opening = Opening(path, _settings()) if isinstance(path, str) else None
-    return Words(command, opening, files_of(options), is_reverted=is_reverted)
+    return Words(command, opening, files_of(options), _settings(), is_reverted=is_reverted)
 
 
 def _say(text: str) -> int:
@@ -399,6 +399,7 @@ def _written(options: dict[str, Any], write: Callable[[ReplyClient], ContactAcco
     import warnings
 
     from replyio import ReplyWarning
+    from replyio._again import single
 
     with _client(options) as client, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
@@ -406,7 +407,8 @@ def _written(options: dict[str, Any], write: Callable[[ReplyClient], ContactAcco
         account = write(client)
     for warning in caught:
         _tell(str(warning.message))
-    told = f"the account was updated, and `replyio get {account.id}` shows it"
+    get = single(f"get {account.id}", _settings())
+    told = f"the account was updated, and {get} shows it"
     return _printed(lambda: _give(account.to_dict(), options), told) or (_FAILED if caught else _DONE)
 
 
@@ -494,7 +496,7 @@ def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
     saved = Path(wanted.get("save_as", file))
     if "save_as" in wanted and not saved.parent.is_dir():
         raise UsageError(f"--save-as {saved}: there is no folder {saved.parent}")
-    is_taken = "save_as" in wanted and "if_exists" not in wanted and saved.exists()
+    is_taken = "save_as" in wanted and "if_exists" not in wanted and os.path.exists(saved)  # noqa: PTH110 - no error
     try:
         return client.plan_contact_account_updates(file, **wanted)
     except PlanError as error:
@@ -533,11 +535,11 @@ def _plan(options: dict[str, Any]) -> int:
     if "if_exists" in wanted and "save_as" not in wanted:
         raise UsageError(f"--{wanted['if_exists']} needs --save-as PLAN")
     if options["file"].endswith(".replyplan"):
-        from replyio._shell import argument
+        from replyio._again import Opening, quoted
 
-        file = argument(options["file"])
-        shown = f"`replyio status {file}` shows it, `replyio apply {file}` applies it"
-        raise UsageError(f"{file} is a plan already: {shown}")
+        opening = Opening(options["file"], _settings())
+        shown = f"{quoted(opening, 'status')} shows it, {quoted(opening, 'apply')} applies it"
+        raise UsageError(f"{options['file']} is a plan already: {shown}")
     speak_to_a_command(_settings())
     with _client(options) as client:
         plan = _planned(client, options["file"], wanted)
@@ -551,7 +553,7 @@ def _plan(options: dict[str, Any]) -> int:
     if rest_of(plan, counts).left:
         _tell(_next_step(opening_of(plan), counts, is_saved=is_saved))
     elif (counts.get("pending") or counts.get("unknown")) and (revert := reverted_by(plan)):
-        _tell(_after_a_revert(revert))
+        _tell(_after_a_revert(plan, revert))
     if options.get("exit_code"):
         return _CHANGES if counts.get("pending") else _code_of(counts)
     return _DONE
@@ -574,12 +576,30 @@ def _next_step(opening: Opening, counts: Mapping[Status, int], *, is_saved: bool
     return f"{begun}; review the plan with {review}, apply it with {apply}{for_days}"
 
 
-def _after_a_revert(revert: str) -> str:
-    """Returns what to do with a plan that was reverted."""
-    return (
-        f"the plan was reverted by {revert}, so no run sends its rows unless --rows names them; to write them, plan "
-        "the table again with another --save-as"
-    )
+def _after_a_revert(report: Plan | ApplyResult, revert: str) -> str:
+    """Returns what to do with a plan that was reverted, and that has rows left."""
+    from replyio._again import quoted
+    from replyio.plan import is_revert, opening_of
+
+    then = f"by {revert}, so no run sends its rows unless --rows names them; to write them, "
+    if is_revert(report):
+        again = quoted(opening_of(report)._replace(path=revert), "revert")
+        return f"the revert was itself reverted {then}first revert that revert with {again}"
+    return f"the plan was reverted {then}plan the table again with another --save-as"
+
+
+def _reverted(plan: Plan) -> str:
+    """Returns whether a plan was reverted, for a person who looks at it; empty if it was not."""
+    from replyio._again import Opening, quoted
+    from replyio.plan import is_revert, reverted_by
+
+    revert = reverted_by(plan)
+    if revert is None:
+        return ""
+    if any(plan.counts.get(status) for status in ("pending", "unknown", "failed", "conflict")):
+        return _after_a_revert(plan, revert)
+    what = "the revert was itself reverted" if is_revert(plan) else "the plan was reverted"
+    return f"{what} by {revert}, or is being reverted; {quoted(Opening(revert), 'status')} shows that revert"
 
 
 def _status(options: dict[str, Any]) -> int:
@@ -595,6 +615,8 @@ def _status(options: dict[str, Any]) -> int:
     else:
         _show(plan, options)
         _tell_notes(plan)
+        if told := _reverted(plan):
+            _tell(told)
     return _code_of(plan.counts)
 
 
@@ -824,7 +846,7 @@ def _left(result: ApplyResult, wanted: Mapping[str, Any]) -> list[str]:
         else:
             lines.append(f"{counted(left, 'row')} left{why}")
     if (left or failed or conflicts) and not any(rest) and (revert := reverted_by(result)):
-        lines.append(_after_a_revert(revert))
+        lines.append(_after_a_revert(result, revert))
     return lines
 
 
@@ -836,17 +858,18 @@ def _overwriting(result: ApplyResult) -> str:
     """Returns how to look at the accounts of rows in conflict, and how to write the values of the rows all the same."""
     from itertools import islice
 
-    from replyio._again import quoted
+    from replyio._again import quoted, single
     from replyio._plan_text import can_be_overwritten
-    from replyio.plan import opening_of
+    from replyio.plan import is_revert, opening_of
 
     first = list(islice(filter(can_be_overwritten, result.failures.filter("conflict")), _CONFLICTS))
     if not first:
         return ""
     rows = [each["row"] for each in first]
     write = quoted(opening_of(result), "apply", {"rows": rows, "on_conflict": "overwrite"})
-    get = f"`replyio get {first[0]['id']}` shows the account of row {rows[0]}"
-    return f"; {get}; {write} writes the value of the plan instead"
+    get = single(f"get {first[0]['id']}", _settings())
+    does = "restores the previous value" if is_revert(result) else "writes the value of the plan"
+    return f"; {get} shows the account of row {rows[0]}; {write} {does} instead"
 
 
 def _refused_rows(report: Plan | ApplyResult, counts: Mapping[Status, int]) -> list[str]:
@@ -854,12 +877,15 @@ def _refused_rows(report: Plan | ApplyResult, counts: Mapping[Status, int]) -> l
     from replyio._again import quoted
     from replyio._plan_text import counted
     from replyio._state import is_kept
-    from replyio.plan import opening_of
+    from replyio.plan import is_revert, opening_of
 
     rows = sum(counts.get(status, 0) for status in ("invalid", "ambiguous", "not_found"))
     if not rows:
         return []
     show = f"{quoted(opening_of(report), 'status', {'show': 'failures'})} shows why"
+    if is_revert(report):  # of accounts, and not of a table
+        whose = "its account was" if rows == 1 else "their accounts were"
+        return [f"{counted(rows, 'row')} cannot be restored, because {whose} not found; {show}"]
     name = ""
     if not is_kept(report.path):
         # The plan of this name would be in the way.
@@ -872,6 +898,7 @@ def _refuse_what_is_no_plan(file: str) -> None:
     """Refuses a file that is missing or something else. The table that the plan was made from is given most often."""
     from pathlib import Path
 
+    from replyio._again import single
     from replyio._rows_file import TABLES
     from replyio._shell import argument
 
@@ -889,7 +916,8 @@ def _refuse_what_is_no_plan(file: str) -> None:
     if path.is_file() and begun in {b"", _SQLITE}:
         return
     is_table = path.suffix.lower() in TABLES
-    hint = f"; `replyio plan {argument(file)}` makes a plan of a table" if is_table else ""
+    plan = single(f"plan {argument(file)}", _settings())
+    hint = f"; {plan} makes a plan of a table" if is_table else ""
     raise UsageError(f"{file} is not a plan file{hint}")
 
 
@@ -907,20 +935,20 @@ def _open(client: ReplyClient, options: dict[str, Any]) -> Plan:
 def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
     """Prints the counts, or one of the tables."""
     from replyio._cli_output import chosen, write_failures, write_many
+    from replyio.plan import opening_of, reverted_by
 
     form, view = chosen(options.get("format")), options.get("show", "counts")
     if view != "counts" and form == "table" and not len(getattr(report, _table_of(view))):
         _tell(f"no {'suspicious changes' if view == 'suspicious' else view}")
-    elif view == "failures" and form == "table":
-        from replyio.plan import opening_of, reverted_by
-
-        words = _words().of_plan(opening_of(report), is_reverted=reverted_by(report) is not None)
-        with _ignoring_a_closed_pipe():
-            write_failures(report.failures, words.of)
     elif view != "counts":
         table = getattr(report, _table_of(view))
+        words = _words().of_plan(opening_of(report), is_reverted=reverted_by(report) is not None)
+        in_words = ({**row, "error": words.of(row["error"])} if row.get("error") else row for row in table)
         with _ignoring_a_closed_pipe():
-            write_many(table, form, table.columns)
+            if view == "failures" and form == "table":
+                write_failures(table, words.of)
+            else:
+                write_many(in_words, form, table.columns)
     elif form == "json":
         costs = {"requests": report.requests, "seconds": report.seconds}
         # Without a client, which `status` has not, both are unknown.

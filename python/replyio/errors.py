@@ -136,6 +136,11 @@ class ReplyError(Exception):
         self.message = message
         self.__dict__.update(attributes)
 
+    def _add(self, text: str) -> None:
+        """Adds a text to the message."""
+        self.message = f"{self.message}; {text}"
+        self.args = (self.message,)
+
     def __reduce__(self) -> tuple[Callable[..., ReplyError], tuple[type[ReplyError], str, dict[str, Any]]]:
         """Returns the class, the message and the attributes."""
         return _restore, (type(self), self.message, self.__dict__.copy())

@@ -24,7 +24,7 @@ from replyio._counts import Counts, Status
 from replyio._export import refused, rows_of, write
 from replyio._progress import drive, drive_async, is_command, show_for, start_async
 from replyio._replyio import Job, Report, safe_text
-from replyio.errors import FieldError, ReplyError, ValidationError
+from replyio.errors import FieldError, PlanError, ReplyError, ValidationError
 
 if TYPE_CHECKING:
     import os
@@ -69,6 +69,7 @@ class _OpenPlan(Protocol):
     def start(self, action: str, options: Options) -> Job: ...
     def reverse(self) -> Plan: ...
     def reverted_by(self) -> str | None: ...
+    def is_revert(self) -> bool: ...
     def opening(self) -> _again.Opening: ...
 
 
@@ -130,6 +131,11 @@ def opening_of(report: Plan | ApplyResult) -> _again.Opening:
 def reverted_by(report: Plan | ApplyResult) -> str | None:
     """Returns the last revert of a plan, if the accounts have its values now."""
     return report._file.reverted_by()
+
+
+def is_revert(report: Plan | ApplyResult) -> bool:
+    """Returns whether a plan reverts another one."""
+    return report._file.is_revert()
 
 
 def rest_of(report: Plan | ApplyResult, counts: Mapping[Status, int]) -> text.Rest:
@@ -587,6 +593,60 @@ class _PlanView:
         return await plan._run_async("apply", options, progress)
 
 
+class _Stopped:
+    """What to say after a run that stopped."""
+
+    __slots__ = ("_action", "_file", "_options", "_unknown_before")
+
+    def __init__(self, file: _OpenPlan, action: str, options: Options) -> None:
+        """Takes the run before it starts. With a limit, this reads the file."""
+        self._file, self._action, self._options = file, action, options
+        self._unknown_before = self._unknown()
+
+    def told(self, state: dict[str, Any]) -> str:
+        """Returns the line after a run that was interrupted: how to resume it."""
+        opening, options = self._file.opening(), self._options._asdict()
+        return _again.how_to_go_on(self._action, opening, self._of_run(state), options, in_command=is_command())
+
+    def explain(self, error: PlanError, state: dict[str, Any]) -> None:
+        """Adds to an error how to write the other rows, if the row at which the run stopped would stop it again."""
+        if state["obstacle"] is None:
+            return
+        try:
+            told = self._others(state)
+        except ReplyError:  # no run can read the file either
+            return
+        if told:
+            error._add(told)
+
+    def _others(self, state: dict[str, Any]) -> str:
+        """Returns how to write the other rows of the run."""
+        statuses = ["pending", "unknown", *(["conflict"] if self._options.on_conflict == "overwrite" else [])]
+        selected = None if self._options.rows is None else set(self._options.rows)
+        found = [
+            (each["status"] != "pending", each["row"])
+            for each in PlanTable("rows", self._file.rows().of_status(statuses))
+            if each["row"] != state["obstacle"] and (selected is None or each["row"] in selected)
+        ]
+        limit = None if self._options.limit is None else _again.limit_left(self._of_run(state))
+        rows = [row for _, row in sorted(found)[:limit]]
+        options = self._options._replace(limit=None)._asdict()
+        return _again.without(self._file.opening(), rows, options, in_command=is_command())
+
+    def _of_run(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Returns the state with the number of rows that became unknown in a run with a limit."""
+        return {**state, "unknown": max(self._unknown() - self._unknown_before, 0)}
+
+    def _unknown(self) -> int:
+        """Returns the number of unknown rows; 0 if the file cannot be read, because then no run can resume it."""
+        if self._options.limit is None:
+            return 0
+        try:
+            return self._file.counts().get("unknown", 0)
+        except ReplyError:
+            return 0
+
+
 class Plan(_PlanView):
     """Planned updates of many accounts, compared with the current accounts.
 
@@ -748,9 +808,13 @@ class Plan(_PlanView):
     def _run(self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]) -> ApplyResult:
         show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
         try:
-            told = self._stopped(action, options)
+            stopped = _Stopped(self._file, action, options)
             job = self._file.start(action, options)
-            drive(job, show, told)
+            try:
+                drive(job, show, stopped.told)
+            except PlanError as error:
+                stopped.explain(error, job.progress())
+                raise
             return self._result(job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
@@ -763,33 +827,18 @@ class Plan(_PlanView):
         try:
             # With a limit, it reads the file.
             reads = options.limit is not None
-            told = await asyncio.to_thread(self._stopped, action, options) if reads else self._stopped(action, options)
+            make = (_Stopped, self._file, action, options)
+            stopped = await asyncio.to_thread(*make) if reads else _Stopped(self._file, action, options)
             job = await start_async(self._file.start, action, options)
-            await drive_async(job, show, told)
+            try:
+                await drive_async(job, show, stopped.told)
+            except PlanError as error:
+                await asyncio.to_thread(stopped.explain, error, job.progress())
+                raise
             return await asyncio.to_thread(self._result, job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
-
-    def _stopped(self, action: str, options: Options) -> Callable[[dict[str, Any]], str]:
-        """Returns what makes the line after a stopped run from its last state."""
-        has_limit = options.limit is not None
-        before = self._unknown() if has_limit else 0
-
-        def told(state: dict[str, Any]) -> str:
-            if has_limit:
-                state["unknown"] = max(self._unknown() - before, 0)
-            opening = self._file.opening()
-            return _again.how_to_go_on(action, opening, state, options._asdict(), in_command=is_command())
-
-        return told
-
-    def _unknown(self) -> int:
-        """Returns the number of unknown rows; 0 if the file cannot be read, because then no run can resume it."""
-        try:
-            return self._file.counts().get("unknown", 0)
-        except ReplyError:
-            return 0
 
     def _result(self, job: Job) -> ApplyResult:
         state = job.progress()
@@ -808,8 +857,9 @@ class Plan(_PlanView):
 
             logging.getLogger("replyio").warning(
                 "nothing was sent: %s was reverted by %s, or is being reverted, so no run writes its changed rows "
-                "again; to write the values again, make a new plan of the table with another save_as=",
+                "again; to write the values again, %s",
                 *map(safe_text, (self._path, revert)),
+                "revert that revert" if self._file.is_revert() else "make a new plan of the table with another save_as=",
             )
 
     def close(self) -> None:

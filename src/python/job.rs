@@ -193,6 +193,7 @@ impl Job {
             let forecast = self.connections.forecast(progress.requests_left).map(|wait| wait.as_secs_f64());
             result.set_item("seconds_left", forecast)?;
             result.set_item("seconds", self.started.elapsed().as_secs_f64())?;
+            result.set_item("obstacle", progress.obstacle)?;
             Ok(result)
         })
     }

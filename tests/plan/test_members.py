@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from replyio import PlanError
 from replyio.sandbox import Deviations, Fault, Sandbox
+from support import MODES
 
-from .jobs import companies, id_of, plan, puts
+from .jobs import companies, do, id_of, plan, puts
+
+if TYPE_CHECKING:
+    from replyio import ApplyResult, ReplyClient
 
 ROWS = [{"id": id, "city": "Bergen"} for id in range(1, 31)]
 MEMBER = "annualRevenue"
@@ -60,6 +66,71 @@ def test_a_revert_spares_the_members_that_its_plan_has_cleared(tmp_path: Path) -
             made.revert(progress=False)
         assert (service.accounts[7].city, service.accounts[7].extra[MEMBER]) == ("Bergen", "3 million")
         assert made.revert(on_unknown_member="clear", progress=False).counts == {"changed": 30}
+
+
+def call_for_the_others(error: pytest.ExceptionInfo[PlanError]) -> str:
+    (call,) = re.findall(r"; (client\.open_plan\(\S*\)\.apply\(.*\)) writes ", str(error.value))
+    return str(call)
+
+
+def follow(call: str, client: ReplyClient) -> ApplyResult:
+    result: ApplyResult = eval(call.replace(".apply(", ".apply(progress=False, "), {"client": client})  # noqa: S307
+    return result
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_accounts_that_would_lose_a_member_do_not_keep_a_revert_from_the_others(mode: str, tmp_path: Path) -> None:
+    deviations = Deviations(unknown_members={MEMBER: "12 million"})
+    with Sandbox(accounts=companies(30), deviations=deviations) as service, service.client(quota=None) as client:
+        made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
+        assert made.apply(on_unknown_member="clear", progress=False).counts == {"changed": 30}
+        enter_again(service, 1)
+        enter_again(service, 7)
+        with pytest.raises(PlanError, match=rf"account 1 \(row 0\) would clear {MEMBER}") as caught:
+            do(made, "revert", mode)
+        first = call_for_the_others(caught)
+        assert first.endswith("a.revert.replyplan').apply(rows=range(1, 30))")
+        with pytest.raises(PlanError, match=rf"account 7 \(row 6\) would clear {MEMBER}") as caught:
+            follow(first, client)
+        second = call_for_the_others(caught)
+        assert second.endswith("a.revert.replyplan').apply(rows=[*range(1, 6), *range(7, 30)])")
+        assert follow(second, client).counts == {"changed": 28, "pending": 2}
+        assert [account.id for account in service.accounts.values() if account.city == "Bergen"] == [1, 7]
+        assert [service.accounts[id].extra[MEMBER] for id in (1, 7)] == ["3 million"] * 2
+
+
+def test_a_run_of_a_part_that_an_account_stops_names_rows_of_that_part(tmp_path: Path) -> None:
+    deviations = Deviations(unknown_members={MEMBER: "12 million"})
+    with Sandbox(accounts=companies(30), deviations=deviations) as service, service.client(quota=None) as client:
+        made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
+        assert made.apply(rows=[0], on_unknown_member="clear", progress=False).counts == {"changed": 1, "pending": 29}
+        others = plan(client, "sync", [{"id": id, "description": "x"} for id in range(4, 31)])
+        others.apply(on_unknown_member="clear", progress=False)
+
+        def stopped(**options: object) -> pytest.ExceptionInfo[PlanError]:
+            with pytest.raises(PlanError, match=r"account 3 \(row 2\) would clear") as caught:
+                made.apply(progress=False, **options)  # type: ignore[arg-type]
+            return caught
+
+        call = call_for_the_others(stopped(rows=range(2, 20), limit=4, max_changes=4, on_conflict="overwrite"))
+        assert call.partition(".apply")[2] == '(on_conflict="overwrite", max_changes=4, rows=range(3, 7))'
+        assert "without this account" not in str(stopped(rows=[2]).value)
+        # A call shows at most ten ranges. The next run shows the others.
+        told = stopped(rows=range(2, 29, 2))
+        assert "writes the first 10 of the 13 other rows without this account" in str(told.value)
+        assert follow(call_for_the_others(told), client).counts["changed"] == 11
+
+
+def test_an_account_that_the_list_contradicts_does_not_keep_a_run_from_the_others(tmp_path: Path) -> None:
+    with Sandbox(accounts=companies(12)) as service, service.client(quota=None) as client:
+        made = plan(client, "sync", ROWS[:12], save_as=tmp_path / "a.replyplan")
+        body = {"id": 1, "name": "Company 1", "ownerUserId": 42, "city": "Oslo"}
+        service.add_fault(Fault(id=1, method="GET", status=200, body=body))
+        for _ in range(2):
+            with pytest.raises(PlanError, match=r"the list shows .* of account 1 \(row 0\)") as caught:
+                made.apply(progress=False)
+        assert follow(call_for_the_others(caught), client).counts == {"changed": 11, "pending": 1}
+        assert service.accounts[1].industry == "Ships"
 
 
 def test_an_update_without_an_answer_locks_neither_the_plan_nor_its_revert(tmp_path: Path) -> None:

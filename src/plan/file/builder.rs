@@ -27,6 +27,9 @@ const BATCH: usize = 65_536;
 /// The most batches that may wait.
 const BATCHES: usize = 1;
 
+/// What SQLite's longest file has after the name of a plan while the plan is created.
+const WHILE_CREATED: &str = ".00000000000000000000000000000000.new-journal";
+
 /// A plan file during its creation. Dropping it before it is sealed deletes the file.
 pub struct Builder {
     /// The path as the caller passed it.
@@ -66,12 +69,13 @@ impl Builder {
     /// # Errors
     /// Returns [`FileError`] if the file exists or cannot be created.
     pub fn create(name: &Path, header: &Header) -> Result<Self, FileError> {
-        let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
+        let io = |error: io::Error| FileError::new(name, FileErrorKind::of_io(&error));
         let presence = Presence::enter().ok_or_else(|| FileError::new(name, FileErrorKind::Forked))?;
         if name.symlink_metadata().is_ok() {
             return Err(FileError::new(name, what_is_at(name)));
         }
         let path = place_of(name).map_err(io)?;
+        refuse_long_name(&path, header.is_revert).map_err(io)?;
         // SQLite would treat an existing log as the log of the new plan. A journal only undoes what its deleted plan
         // had not committed.
         log::refuse_stray(&path).map_err(|error| error.at(name))?;
@@ -260,6 +264,16 @@ fn place_of(name: &Path) -> io::Result<PathBuf> {
     Ok(folder.canonicalize()?.join(file))
 }
 
+/// Refuses a name that leaves no room for those of the other files: those of a revert and of its revert, and those of
+/// each while it is created. Otherwise a plan could be applied and not reverted.
+fn refuse_long_name(path: &Path, is_revert: bool) -> io::Result<()> {
+    let suffix = if is_revert { WHILE_CREATED } else { &format!(".revert999.revert999{WHILE_CREATED}") };
+    match with_suffix(path, suffix).symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Returns why no plan can get a name that is taken.
 fn what_is_at(name: &Path) -> FileErrorKind {
     if !name.exists() {
@@ -274,7 +288,7 @@ fn what_is_at(name: &Path) -> FileErrorKind {
 /// Creates a file with a complete header, so that a plan whose planning was killed can always be told from another
 /// file.
 fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Rows, FileError> {
-    let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
+    let io = |error: io::Error| FileError::new(name, FileErrorKind::of_io(&error));
     simulation::before_commit(path).map_err(|kind| FileError::new(name, kind))?;
     let placeholder = FileId::at(path);
     let beside = create_beside(path).map_err(io)?;

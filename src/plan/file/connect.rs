@@ -30,7 +30,7 @@ const STATEMENTS: usize = 64;
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
     fs::canonicalize(path).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
-        let kind = if missing { FileErrorKind::Missing } else { FileErrorKind::Io(error.to_string()) };
+        let kind = if missing { FileErrorKind::Missing } else { FileErrorKind::of_io(&error) };
         FileError::new(path, kind)
     })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
@@ -65,6 +66,8 @@ pub enum FileErrorKind {
     Exists,
     /// Something else than a plan has the name.
     Occupied,
+    /// The file system does not allow so long a name, or not for the files that belong to the plan.
+    NameTooLong,
     /// The path of a new file is a symbolic link to a file that does not exist.
     Dangling,
     /// The file does not exist, but a file that SQLite keeps next to it does: its name without the folder.
@@ -121,6 +124,12 @@ pub enum FileErrorKind {
     Forked,
     /// An internal error of this crate.
     Internal(String),
+}
+
+impl FileErrorKind {
+    pub(super) fn of_io(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::InvalidFilename { Self::NameTooLong } else { Self::Io(error.to_string()) }
+    }
 }
 
 impl FileError {
@@ -209,6 +218,10 @@ impl fmt::Display for FileError {
             FileErrorKind::Occupied => {
                 formatter.write_str("already exists and is not a plan; choose another name with save_as=")
             }
+            FileErrorKind::NameTooLong => formatter.write_str(
+                "the name is too long for this file system: the log and the reverts of a plan have its name and up to \
+                65 more characters; choose a shorter name for the plan",
+            ),
             FileErrorKind::Dangling => formatter.write_str(
                 "is a symbolic link to a file that does not exist; delete the link, or choose another name with \
                 save_as=",

@@ -238,7 +238,9 @@ impl Driver {
         if let Some(error) = self.failed {
             return Err(error.into());
         }
-        self.machine.into_stop().map_or(Ok(()), Err)
+        let stop = self.machine.into_stop();
+        self.control.state().obstacle = stop.as_ref().and_then(RunError::obstacle);
+        stop.map_or(Ok(()), Err)
     }
 
     fn fail(&mut self, error: FileError) {

@@ -30,6 +30,8 @@ pub struct Progress {
     pub items_are_incomplete: bool,
     /// The reason and the end of the current wait.
     pub waiting: Option<(WaitReason, Instant)>,
+    /// The row at which the run stopped, and at which each later run stops too if it includes the row.
+    pub obstacle: Option<u64>,
 }
 
 /// The phase of a run.

@@ -159,6 +159,17 @@ pub enum RunError {
     },
 }
 
+impl RunError {
+    /// Returns the row at which each later run stops too if it includes the row. A run without it may write the others.
+    pub(crate) const fn obstacle(&self) -> Option<u64> {
+        match self {
+            Self::ClearedMembers { row, is_written: false, .. } | Self::Contradiction { row, .. } => Some(*row),
+            // The next run continues after a row that was written, and reads the account of a row in doubt first.
+            _ => None,
+        }
+    }
+}
+
 impl From<FileError> for RunError {
     fn from(error: FileError) -> Self {
         Self::File(error)
@@ -192,8 +203,14 @@ impl std::fmt::Display for RunError {
                 write!(
                     formatter,
                     ": an update cannot include stage or members that this version does not know. The run stopped and \
-                    left the other rows as they were. A newer version of replyio may support an unknown member; \
-                    on_unknown_member=\"clear\" lets the plan clear them in every account that it updates"
+                    left the other rows as they were. "
+                )?;
+                if *is_written {
+                    write!(formatter, "Repeat the run to update the accounts that do not have {members}. ")?;
+                }
+                formatter.write_str(
+                    "A newer version of replyio may support an unknown member; on_unknown_member=\"clear\" lets the \
+                    plan clear them in every account that it updates",
                 )
             }
             Self::ResetMembers { row, id, members } => write!(
