@@ -261,6 +261,18 @@ def a_plan_that_has_written_is_not_replaced(case: Case) -> None:
     assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"unchanged": 5}
 
 
+@follows((FILE, "save_as="))
+def a_revert_is_not_replaced_by_a_plan(case: Case) -> None:
+    case.plan(save_as=case.path).revert(progress=False)
+    revert = case.path.replace(".replyplan", ".revert.replyplan")
+    for if_exists in ("resume", "replace"):
+        told = raised(lambda: case.plan(save_as=revert, if_exists=if_exists))  # noqa: B023
+        assert "is the revert of another plan" in told
+        call = "client.plan_contact_account_updates(rows, progress=False, "
+        other = repr(str(case.folder / f"{if_exists}.replyplan"))
+        assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"pending": 5}
+
+
 @follows((FILE_ERROR, "save_as="))
 def a_plan_of_an_older_version(case: Case) -> None:
     case.plan(save_as=case.path).apply(progress=False)
@@ -436,6 +448,27 @@ def a_list_that_shows_what_get_does_not(case: Case) -> None:
         assert "the list shows industry of account" in raised(lambda: plan.apply(progress=False))
         hint = found('on_unknown_member="clear"', told)
         assert case.run(f"plan.apply(progress=False, {hint})", plan=plan).counts == {"changed": 12}
+
+
+@follows(("src/plan/run/machine/reads.rs", 'on_unknown_member="clear"'))
+def a_list_that_showed_what_get_does_not(case: Case) -> None:
+    items = [account.to_dict(by_alias=True) for account in case.service.accounts.values()]
+    items[4] = {name: value for name, value in items[4].items() if name != "city"} | {"phone": "+47 1"}
+    body = {"items": items, "hasMore": False}
+
+    def planned() -> replyio.Plan:
+        case.service.clear_requests()
+        case.service.add_fault(Fault(request=1, status=200, body=body))
+        plan = case.plan(ROWS[3:])
+        case.service.clear_faults()
+        return plan
+
+    result = planned().apply(progress=False)
+    assert result.counts == {"changed": 1, "conflict": 1}
+    (told,) = (row["error"] for row in result.failures)
+    assert "Plan this row again" in told
+    hint = found('on_unknown_member="clear"', told)
+    assert case.run(f"plan.apply(progress=False, {hint})", plan=planned()).counts["conflict"] == 0
 
 
 @follows((RUN, 'on_unknown_member="clear"'))

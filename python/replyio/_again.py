@@ -134,10 +134,11 @@ def _rows_in_command(rows: Sequence[int]) -> str:
     return shown if 0 < len(ranges) <= SHOWN_RANGES else HIDDEN
 
 
-def without(opening: Opening, rows: Sequence[int], options: Mapping[str, Any], *, in_command: bool) -> str:
+def without(action: str, opening: Opening, rows: Sequence[int], options: Mapping[str, Any], *, in_command: bool) -> str:
     """Returns how to write the other rows of a run that stopped at a row, and would stop there again.
 
     Args:
+        action: What the run did: "apply" or "retry_failed". Only the former takes rows, so failed rows are left.
         opening: How to open the plan.
         rows: The other rows, of which a call shows only the first ranges.
         options: The options of the run by name.
@@ -149,10 +150,10 @@ def without(opening: Opening, rows: Sequence[int], options: Mapping[str, Any], *
     if not rows:
         return ""
     shown = [row for first, last in _ranges(rows)[:SHOWN_RANGES] for row in range(first, last + 1)]
-    which = "the other rows" if len(shown) == len(rows) else f"the first {len(shown):,} of the {len(rows):,} other rows"
-    again = {**options, "rows": shown}
-    does = (quoted if in_command else call)(opening, "apply", again)
-    return f"{does} writes {which} without this account"
+    which = "the other" if len(shown) == len(rows) else f"the first {len(shown):,} of the {len(rows):,} other"
+    kind = "pending and unknown rows" if action == "retry_failed" else "rows"
+    does = (quoted if in_command else call)(opening, "apply", {**options, "rows": shown})
+    return f"{does} writes {which} {kind} without this account"
 
 
 def limit_left(state: Mapping[str, Any]) -> int:

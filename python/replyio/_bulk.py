@@ -14,7 +14,7 @@ from replyio._again import Opening, call, opened
 from replyio._counts import Counts
 from replyio._progress import GRACE, drive, drive_async, settings_of_the_command, show_for, start_async
 from replyio._replaced import Replaced
-from replyio.errors import ConfigurationError, FieldError, PlanError, ReplyError, ValidationError
+from replyio.errors import ConfigurationError, FieldError, PlanError, ReplyError, ValidationError, add_to
 from replyio.plan import ApplyResult, Plan, opening_of
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ class Planning:
 def _tell(error: BaseException, text: str) -> None:
     """Adds a text to an error of this package. Logs it beside any other."""
     if isinstance(error, ReplyError):
-        error._add(text)  # pyright: ignore[reportPrivateUsage]
+        add_to(error, text)
     else:
         logging.getLogger("replyio").warning("%s", text)
 

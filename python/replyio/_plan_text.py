@@ -402,7 +402,7 @@ def _retry_hints(
         return [(f"{retry}.retry_failed()", "retries failed rows and conflicts")]
     if rest.failed and conflicts:
         over = f'{plan}.apply(rows={list(conflicts)}, on_conflict="overwrite")'
-        return [(over, "writes your values over what someone else has written")]
+        return [(over, "overwrites what someone else has written")]
     return []
 
 

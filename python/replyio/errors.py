@@ -112,6 +112,12 @@ def _restore(cls: type[ReplyError], message: str, state: dict[str, Any]) -> Repl
     return error
 
 
+def add_to(error: ReplyError, text: str) -> None:
+    """Adds a text to the message of an error."""
+    error.message = f"{error.message}; {text}"
+    error.args = (error.message,)
+
+
 class ReplyError(Exception):
     """The base class of the errors of this package. `message` is the text of the error.
 
@@ -135,11 +141,6 @@ class ReplyError(Exception):
         super().__init__(message)
         self.message = message
         self.__dict__.update(attributes)
-
-    def _add(self, text: str) -> None:
-        """Adds a text to the message."""
-        self.message = f"{self.message}; {text}"
-        self.args = (self.message,)
 
     def __reduce__(self) -> tuple[Callable[..., ReplyError], tuple[type[ReplyError], str, dict[str, Any]]]:
         """Returns the class, the message and the attributes."""

@@ -24,7 +24,7 @@ from replyio._counts import Counts, Status
 from replyio._export import refused, rows_of, write
 from replyio._progress import drive, drive_async, is_command, show_for, start_async
 from replyio._replyio import Job, Report, safe_text
-from replyio.errors import FieldError, PlanError, ReplyError, ValidationError
+from replyio.errors import FieldError, PlanError, ReplyError, ValidationError, add_to
 
 if TYPE_CHECKING:
     import os
@@ -617,7 +617,7 @@ class _Stopped:
         except ReplyError:  # no run can read the file either
             return
         if told:
-            error._add(told)
+            add_to(error, told)
 
     def _others(self, state: dict[str, Any]) -> str:
         """Returns how to write the other rows of the run."""
@@ -631,7 +631,7 @@ class _Stopped:
         limit = None if self._options.limit is None else _again.limit_left(self._of_run(state))
         rows = [row for _, row in sorted(found)[:limit]]
         options = self._options._replace(limit=None)._asdict()
-        return _again.without(self._file.opening(), rows, options, in_command=is_command())
+        return _again.without(self._action, self._file.opening(), rows, options, in_command=is_command())
 
     def _of_run(self, state: dict[str, Any]) -> dict[str, Any]:
         """Returns the state with the number of rows that became unknown in a run with a limit."""

@@ -347,30 +347,26 @@ def test_a_link_to_no_file_is_no_place_for_a_plan(command: Command) -> None:
         )
 
 
+@posix
 def test_a_name_that_leaves_no_room_for_a_revert_is_refused_before_any_request(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(command.folder)
     told = "the name is too long for this file system"
-    names = ["n" * length + ".replyplan" for length in range(300, 100, -1)]
-    longest = ""
+    allowed = os.pathconf(".", "PC_NAME_MAX") - 65
+    longest = f"{'n' * (allowed - len('.replyplan'))}.replyplan"
     with command.service.client(quota=None) as client:
-        for name in names:
-            try:
-                made = plan(client, "sync", moves([1]), save_as=name)
-            except replyio.PlanError as error:
-                assert told in str(error)
-                assert not command.service.requests
-            else:
-                longest = name
-                break
+        with pytest.raises(replyio.PlanError, match=told):
+            plan(client, "sync", moves([1]), save_as=f"n{longest}")
+        assert not command.service.requests
+        made = plan(client, "sync", moves([1]), save_as=longest)
         made.apply(progress=False)
         reverted = made.revert(progress=False)
         assert reverted.counts == reverted.revert(progress=False).counts == {"changed": 1}
     command.service.clear_requests()
-    for length in (300, len(longest) - len(".replyplan") + 1):
+    for name in (f"n{longest}", f"{'n' * 300}.replyplan"):
         for more in ((), ("--resume",), ("--replace",)):
-            code, _, said = command("plan", "rows.csv", "--save-as", f"{'n' * length}.replyplan", *more)
+            code, _, said = command("plan", "rows.csv", "--save-as", name, *more)
             assert (code, told in said, "disk" in said) == (1, True, False), said
     assert not command.service.requests
     assert [file.name for file in command.folder.glob("nn*") if "revert" not in file.name] == [longest]

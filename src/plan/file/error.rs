@@ -48,6 +48,10 @@ impl fmt::Display for Half {
 const READ_ONLY: &str = "cannot be used here: the file, its folder or its log (-wal, -shm) is read-only or belongs to \
     another user; make all of them writable, or copy the file, its -wal if there is one, and its reverts to another \
     folder";
+const NAME_TOO_LONG: &str = "the name is too long for this file system: the log and the reverts of a plan have its \
+    name and up to 65 more characters; choose a shorter name for the plan";
+const FORKED: &str = "cannot be used in a process that was forked while a plan was open; use the process that opened \
+    it, or start processes with the spawn method";
 const EXHAUSTED: &str = "cannot be opened, because this process has no file descriptor left; close files and \
     connections, or raise the limit of this process (ulimit -n)";
 
@@ -218,10 +222,7 @@ impl fmt::Display for FileError {
             FileErrorKind::Occupied => {
                 formatter.write_str("already exists and is not a plan; choose another name with save_as=")
             }
-            FileErrorKind::NameTooLong => formatter.write_str(
-                "the name is too long for this file system: the log and the reverts of a plan have its name and up to \
-                65 more characters; choose a shorter name for the plan",
-            ),
+            FileErrorKind::NameTooLong => formatter.write_str(NAME_TOO_LONG),
             FileErrorKind::Dangling => formatter.write_str(
                 "is a symbolic link to a file that does not exist; delete the link, or choose another name with \
                 save_as=",

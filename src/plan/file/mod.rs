@@ -171,7 +171,8 @@ impl PlanFile {
     /// or options.
     pub fn resume(path: &Path, source_digest: [u8; 32]) -> Result<Option<Self>, FileError> {
         match Self::open_settled(path) {
-            Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert() => Ok(Some(file)),
+            Ok(file) if file.header().is_revert() => Err(is_a_revert(path)),
+            Ok(file) if file.header().source_digest == source_digest => Ok(Some(file)),
             Ok(file) => {
                 let replace = if file.written()? == 0 { ", or replace it with if_exists=\"replace\"" } else { "" };
                 let what = format!(
@@ -188,10 +189,11 @@ impl PlanFile {
     /// may be replaced, because no run uses it and it has written nothing.
     ///
     /// # Errors
-    /// Returns [`FileErrorKind::NotAPlan`], [`FileErrorKind::Locked`] or [`FileErrorKind::Written`], or another kind if
-    /// the file cannot be read.
+    /// Returns [`FileErrorKind::NotAPlan`], [`FileErrorKind::Locked`], [`FileErrorKind::Written`], or
+    /// [`FileErrorKind::Foreign`] for a revert, or another kind if the file cannot be read.
     pub fn make_way(path: &Path) -> Result<bool, FileError> {
         match Self::open_settled(path) {
+            Ok(file) if file.header().is_revert() => Err(is_a_revert(path)),
             Ok(file) => {
                 let _no_run = file.start_run()?;
                 match file.written()? {
@@ -323,6 +325,12 @@ impl PlanFile {
         let asked = reader.connection.unchecked_transaction().and_then(|reading| question(&reading));
         asked.map_err(|error| FileError::of_sqlite(self.path(), &error))
     }
+}
+
+/// A plan with the name of a revert would be in the way of the next revert.
+fn is_a_revert(path: &Path) -> FileError {
+    let what = "is the revert of another plan; choose another name with save_as=";
+    FileError::new(path, FileErrorKind::Foreign(what.to_owned()))
 }
 
 impl Reader {
