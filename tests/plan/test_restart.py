@@ -104,7 +104,7 @@ def test_a_revert_is_not_resumed_as_the_plan_that_it_reverts(service: Sandbox, t
         path = tmp_path / "a.replyplan"
         do(plan(client, "sync", moves([1]), save_as=path), "apply")
         reverted = do(client.open_plan(path), "revert")
-        with pytest.raises(PlanError, match="created from other rows or options"):
+        with pytest.raises(PlanError, match="is the revert of another plan"):
             plan(client, "sync", moves([1]), save_as=reverted.path, if_exists="resume")
 
 
