@@ -159,7 +159,8 @@ def without(action: str, opening: Opening, rows: Sequence[int], options: Mapping
 def limit_left(state: Mapping[str, Any]) -> int:
     """Returns what is left of the limit of a run."""
     # A limit prefers pending rows to unknown ones, which have used up their part of it.
-    return max(state.get("rows", 0) - state.get("done", 0) - state.get("unknown", 0), 0)
+    rows, done, unknown = (int(state.get(name, 0)) for name in ("rows", "done", "unknown"))
+    return max(rows - done - unknown, 0)
 
 
 def _ranges(rows: Sequence[int]) -> list[tuple[int, int]]:

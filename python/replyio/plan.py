@@ -827,8 +827,8 @@ class Plan(_PlanView):
         try:
             # With a limit, it reads the file.
             reads = options.limit is not None
-            make = (_Stopped, self._file, action, options)
-            stopped = await asyncio.to_thread(*make) if reads else _Stopped(self._file, action, options)
+            run = (self._file, action, options)
+            stopped = await asyncio.to_thread(_Stopped, *run) if reads else _Stopped(*run)
             job = await start_async(self._file.start, action, options)
             try:
                 await drive_async(job, show, stopped.told)
