@@ -295,6 +295,19 @@ fn a_revert_of_nothing_is_made_once() {
 }
 
 #[test]
+fn an_empty_revert_of_an_earlier_plan_of_the_name_is_replaced() {
+    let folder = Folder::new();
+    let earlier = build(&folder.plan(), 10).unwrap();
+    earlier.revert_file().unwrap();
+    fs::remove_file(folder.plan()).unwrap();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    assert_eq!(held_by(&file), None);
+    assert_eq!(numbers(&file.revert_file().unwrap()), [0]);
+    assert_eq!(held_by(&file).as_deref(), FIRST);
+}
+
+#[test]
 fn a_revert_whose_making_was_killed_is_made_again() {
     let folder = Folder::new();
     let path = folder.path().join("plan.revert.replyio");

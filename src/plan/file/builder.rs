@@ -75,7 +75,7 @@ impl Builder {
             return Err(FileError::new(name, what_is_at(name)));
         }
         let path = place_of(name).map_err(io)?;
-        refuse_long_name(&path, header.is_revert).map_err(io)?;
+        refuse_long_name(&path, header.is_revert()).map_err(io)?;
         // SQLite would treat an existing log as the log of the new plan. A journal only undoes what its deleted plan
         // had not committed.
         log::refuse_stray(&path).map_err(|error| error.at(name))?;

@@ -50,8 +50,6 @@ const READ_ONLY: &str = "cannot be used here: the file, its folder or its log (-
     folder";
 const NAME_TOO_LONG: &str = "the name is too long for this file system: the log and the reverts of a plan have its \
     name and up to 65 more characters; choose a shorter name for the plan";
-const FORKED: &str = "cannot be used in a process that was forked while a plan was open; use the process that opened \
-    it, or start processes with the spawn method";
 const EXHAUSTED: &str = "cannot be opened, because this process has no file descriptor left; close files and \
     connections, or raise the limit of this process (ulimit -n)";
 

@@ -150,6 +150,11 @@ impl PlanFile {
                 return Ok(found);
             }
             if !found.is_revert_of(self) {
+                // An earlier plan of this name was reverted before it had written anything.
+                if found.header().is_revert() && found.counts()?.is_empty() {
+                    remove(&path);
+                    return self.revert_as(&path, state, key);
+                }
                 return Err(FileError::new(&path, FileErrorKind::Foreign(foreign(self.path()))));
             }
             let is_same = found.header().parent_writes.as_ref() == Some(&writes);
