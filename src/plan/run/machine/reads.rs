@@ -267,7 +267,7 @@ impl Machine {
         let is_hidden = |field: &&Field| {
             row.listed.contains(**field)
                 && filled(**field, account.value(**field)).is_none()
-                && !changes.iter().any(|change| change.field == **field)
+                && !changes.iter().any(|change| change.field == **field && !change.is_unnamed())
         };
         Field::ALL.iter().filter(is_hidden).map(|field| field.name()).collect()
     }

@@ -416,6 +416,19 @@ fn a_row_whose_item_cannot_be_read_is_not_written_if_the_list_showed_more() {
 }
 
 #[test]
+fn a_value_that_the_file_has_from_before_an_attempt_is_not_cleared_if_only_the_list_shows_it_now() {
+    let mut open = rows_with_phones(1);
+    (open[0].was_sent, open[0].position) = (true, None);
+    let mut machine = Machine::new(open, None, SETTINGS);
+    let phone = Value::Text("1".to_owned());
+    let unnamed = Change { is_planned: false, ..Change::new(Field::Phone, phone.clone(), phone) };
+    let row = next_account(&mut machine, at(0));
+    let changes = bergen().into_iter().chain([unnamed]).collect();
+    let records = machine.looked_at_account(row, changes, Ok(account(1)), at(0));
+    assert_eq!(statuses(&records), [(0, Status::Unknown)]);
+}
+
+#[test]
 fn a_run_that_may_clear_members_reads_no_item_again() {
     let settings = Settings { on_unknown_member: OnUnknownMember::Clear, ..SETTINGS };
     let mut machine = Machine::new(rows_with_phones(1), None, settings);
