@@ -323,6 +323,8 @@ impl Client {
         let Updated { looked, update: Some((sent, account)) } = updated else {
             return Ok(Patched { account: updated.looked, written: false, deviations: Deviations::default() });
         };
+        // The next read changes nothing, and may wait for the quota.
+        drop(turn);
         let request = self.account_request(Method::GET, id, None);
         let account = self.with_kept_members(&mut running, &request, &looked, account).await;
         let altered = change::altered(&looked, &sent, changes);

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(any(feature = "plan", test))]
 use elsewhere::Marks;
@@ -41,6 +41,10 @@ const FEWEST_BEFORE_SWEEP: usize = 64;
 /// time, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(32);
+/// How long to let a process that waits go first: it tries again within this time.
+const LONGEST_YIELD: Duration = Duration::from_millis(64);
+/// How long not to do so again for an account if no one took the turn meanwhile: the process that waits is suspended.
+const YIELD_REST: Duration = Duration::from_secs(1);
 
 /// The turns of all accounts of one service.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +58,8 @@ pub(crate) struct Turns {
 struct OtherProcesses {
     file: Elsewhere,
     service_hash: u64,
+    /// The accounts for which this client lets no other process go first before that moment.
+    yield_rests: Mutex<HashMap<i64, Instant>>,
 }
 
 /// Unused entries are removed when there are twice as many entries as after the last removal. So dropping a handle
@@ -88,7 +94,8 @@ impl Turns {
         let entries = services.entry(service.to_owned()).or_default().clone();
         let elsewhere = folders
             .and_then(Elsewhere::of)
-            .map(|file| Arc::new(OtherProcesses { file, service_hash: hash_of(service) }));
+            .map(|file| OtherProcesses { file, service_hash: hash_of(service), yield_rests: Mutex::default() })
+            .map(Arc::new);
         Self { entries, elsewhere }
     }
 
@@ -170,13 +177,19 @@ impl AccountTurns {
             permit.forget();
         }
         let mut turn = Turn::of(self);
-        if self.is_awaited() {
-            // A process that waits tries again within this time.
-            tokio::time::sleep(LONGEST_PAUSE * 2).await;
+        let mut is_locked = false;
+        if let Some(other) = self.elsewhere.as_ref().filter(|_| self.yields()).map(|(other, _)| other) {
+            // Before the wait, because the caller may give up during it.
+            lock(&other.yield_rests).insert(self.entry.id, Instant::now() + YIELD_REST);
+            tokio::time::sleep(LONGEST_YIELD).await;
+            is_locked = turn.lock();
+            if !is_locked || self.waiter().is_none() {
+                lock(&other.yield_rests).remove(&self.entry.id);
+            }
         }
         // Declared after the turn, so that it ends before another caller of this process can wait.
         let (mut pause, mut waiting) = (FIRST_PAUSE, None);
-        while !turn.lock() {
+        while !is_locked && !turn.lock() {
             waiting = waiting.or_else(|| self.elsewhere.as_ref().and_then(|(other, place)| other.file.wait(*place)));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -189,18 +202,28 @@ impl AccountTurns {
         let permit = self.entry.turn.try_acquire().ok()?;
         permit.forget();
         let mut turn = Turn::of(self);
-        (!self.is_awaited() && turn.lock()).then_some(turn)
+        (!self.yields() && turn.lock()).then_some(turn)
     }
 
-    /// Returns whether another process waits for the turn. Otherwise a process that changes an account again and again
+    /// Returns whether to let another process go first. Otherwise a process that changes an account again and again
     /// would leave it no moment to take the turn.
-    fn is_awaited(&self) -> bool {
-        self.elsewhere.as_ref().is_some_and(|(other, place)| other.file.is_awaited(*place))
+    fn yields(&self) -> bool {
+        let Some((other, _)) = self.elsewhere.as_ref().filter(|_| self.waiter().is_some()) else { return false };
+        let mut rests = lock(&other.yield_rests);
+        let now = Instant::now();
+        rests.retain(|_, until| *until > now);
+        !rests.contains_key(&self.entry.id)
     }
 
-    /// Returns the other process that has the turn; 0 if it cannot be named.
+    /// Returns another process that waits for the turn; 0 if it cannot be named.
+    fn waiter(&self) -> Option<u32> {
+        self.elsewhere.as_ref().and_then(|(other, place)| other.file.waiter(*place))
+    }
+
+    /// Returns the other process that has the turn, or that goes first; 0 if it cannot be named.
     pub(crate) fn other_process(&self) -> Option<u32> {
-        self.elsewhere.as_ref().and_then(|(other, place)| other.file.holder(*place))
+        let holder = self.elsewhere.as_ref().and_then(|(other, place)| other.file.holder(*place));
+        holder.or_else(|| self.waiter().filter(|_| self.entry.turn.available_permits() > 0))
     }
 }
 
@@ -234,7 +257,7 @@ impl Turn {
     #[cfg(feature = "plan")]
     pub(crate) fn excludes_others(&self) -> bool {
         let Some((other, _)) = &self.account.elsewhere else { return true };
-        self.locked.as_ref().is_some_and(|locked| other.file.has(locked))
+        other.file.has(self.locked.as_ref())
     }
 
     /// Returns the account.

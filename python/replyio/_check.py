@@ -123,8 +123,7 @@ def check(core: _replyio.Client, write: int | None) -> CheckReport:
     if made.read():
         try:
             try:
-                made.change()
-                made.restore()
+                made.write()
             except BaseException:
                 # Ctrl-C among them, wherever it came. A second one ends this too.
                 made.restore()
@@ -143,8 +142,7 @@ async def check_async(core: _replyio.Client, write: int | None, event_loop: Abst
     if await finished(made.read(event_loop)):
         try:
             try:
-                await finished(made.change(event_loop))
-                await finished(made.restore(event_loop))
+                await finished(made.write(event_loop))
             except GeneratorExit:
                 # A coroutine that is closed cannot wait.
                 raise

@@ -1,8 +1,7 @@
 //! Changes one account and restores it, to see what an update keeps.
 //!
-//! [`Trial::change`] and [`Trial::restore`] are separate, so that a caller who is interrupted in the first can still
-//! run the second, and one who is interrupted in the second can run it again. The trial records its state before each
-//! step.
+//! A caller who is interrupted in [`Trial::run`] can still restore the account with [`Trial::restore`], and repeat that.
+//! The trial records its state before each step. The account's turn ends with the operation that took it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use crate::account::{AccountFields, ContactAccount, check_id};
 use crate::change::{self, Change};
-use crate::client::{Client, Seen, Turn, Updated};
+use crate::client::{Client, Looking, Seen, Turn, Updated};
 use crate::error::{Delivery, Error, Failure};
 use crate::lock::lock;
 
@@ -40,8 +39,6 @@ struct Step {
 /// The state of a trial.
 #[derive(Default)]
 struct State {
-    /// The account's turn, from the change until [`Trial::restore`] takes it.
-    turn: Option<Arc<Turn>>,
     before: Option<Moment>,
     update: Update,
     answer: Option<Moment>,
@@ -116,14 +113,14 @@ impl Trial {
         );
     }
 
-    /// Reads the account, and writes a text into its empty description. Takes the account's turn, and keeps it until
-    /// [`Trial::restore`] ends. A failure becomes a finding.
-    pub async fn change(&self, client: &Client) {
-        Step { client: client.clone(), trial: self.clone() }.change().await;
+    /// Reads the account, writes a text into its empty description, reports what the update kept, and restores what it
+    /// changed, in one turn. A failure becomes a finding.
+    pub async fn run(&self, client: &Client) {
+        Step { client: client.clone(), trial: self.clone() }.run().await;
     }
 
-    /// Reads the account, reports what the update kept, and restores what it changed. Does nothing if no update was
-    /// sent, or if an earlier call ended. Starts again if an earlier call was dropped. A failure becomes a finding.
+    /// Restores what an earlier operation changed that was dropped. Does nothing if no update was sent, or if the
+    /// account was restored. A failure becomes a finding.
     pub async fn restore(&self, client: &Client) {
         Step { client: client.clone(), trial: self.clone() }.restore().await;
     }
@@ -138,12 +135,18 @@ impl Trial {
 }
 
 impl Step {
-    async fn change(&self) {
-        let mut looking = self.client.begin_looking();
-        let turn = match self.client.turn_for(&looking, self.trial.id).await {
-            Ok(turn) => Arc::new(turn),
-            Err(error) => return self.trial.not_written(&self.said(&error), said::what_helps(&error)),
-        };
+    async fn run(&self) {
+        let looking = self.client.begin_looking();
+        match self.client.turn_for(&looking, self.trial.id).await {
+            Ok(turn) => {
+                self.change(looking, &turn).await;
+                self.restore_in(&turn).await;
+            }
+            Err(error) => self.trial.not_written(&self.said(&error), said::what_helps(&error)),
+        }
+    }
+
+    async fn change(&self, mut looking: Looking, turn: &Turn) {
         let mut obstacle = None;
         let decide = |seen: &Seen<ContactAccount>| {
             let before = Moment::from(seen.clone());
@@ -153,11 +156,11 @@ impl Step {
             }
             let update = merged(&before, &[restoring::trial_change(&before.account)])?;
             let mut state = self.trial.state();
-            (state.turn, state.before) = (Some(Arc::clone(&turn)), Some(before));
+            state.before = Some(before);
             (state.update, state.is_open) = (Update::Unknown, true);
             Ok(Some(update))
         };
-        let updated = self.client.look_and_write(&mut looking, &turn, Some(1), decide).await;
+        let updated = self.client.look_and_write(&mut looking, turn, Some(1), decide).await;
         self.trial.state().requests += looking.requests();
         match updated {
             Ok(Updated { update: Some((_, after)), .. }) => {
@@ -205,26 +208,24 @@ impl Step {
     }
 
     async fn restore(&self) {
-        let (before, turn) = {
-            let mut state = self.trial.state();
-            let Some(before) = state.before.clone().filter(|_| !state.is_restored) else { return };
-            // If the caller drops this future, other calls can change the account.
-            (before, state.turn.take())
-        };
-        let turn = match turn {
-            Some(turn) => turn,
-            None => match self.client.turn_for(&self.client.begin_looking(), self.trial.id).await {
-                Ok(turn) => Arc::new(turn),
-                Err(error) => return self.not_restored(&self.said(&error)),
-            },
-        };
-        if !self.trial.state().is_restored {
-            self.restore_in(&turn, &before).await;
+        if self.trial.state().to_take_back().is_none() {
+            return;
+        }
+        match self.client.turn_for(&self.client.begin_looking(), self.trial.id).await {
+            Ok(turn) => self.restore_in(&turn).await,
+            Err(error) => self.not_restored(&self.said(&error)),
+        }
+    }
+
+    async fn restore_in(&self, turn: &Turn) {
+        let before = self.trial.state().to_take_back().cloned();
+        if let Some(before) = before {
+            self.take_back(turn, &before).await;
             self.trial.state().is_restored = true;
         }
     }
 
-    async fn restore_in(&self, turn: &Turn, before: &Moment) {
+    async fn take_back(&self, turn: &Turn, before: &Moment) {
         let (answer, update, is_shown) = {
             let state = self.trial.state();
             (state.answer.clone(), state.update, state.is_shown)
@@ -389,9 +390,14 @@ impl Step {
 }
 
 impl State {
+    /// Returns the account before the update, if one was sent and the account was not restored since.
+    fn to_take_back(&self) -> Option<&Moment> {
+        self.before.as_ref().filter(|_| !self.is_restored)
+    }
+
     /// Records that the update was not sent. Returns whether the trial was ready to send it.
     fn forget_update(&mut self) -> bool {
-        (self.turn, self.update, self.is_open) = (None, Update::None, false);
+        (self.update, self.is_open) = (Update::None, false);
         self.before.take().is_some()
     }
 

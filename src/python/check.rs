@@ -1,5 +1,4 @@
-//! A check of the service, step by step: the steps of a trial are separate, so that Python can run the second one even
-//! if the first one was interrupted.
+//! A check of the service, step by step, so that Python can restore the account after an interruption.
 
 use std::sync::{Arc, Mutex};
 
@@ -58,14 +57,14 @@ impl Check {
         })
     }
 
-    /// Changes the account.
+    /// Changes the account and restores it, in one turn.
     #[pyo3(signature = (event_loop=None))]
-    fn change<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    fn write<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         guarded(py, "check", || {
             let trial = self.trial.clone();
             let operation = move |client: client::Client| async move {
                 if let Some(trial) = trial {
-                    trial.change(&client).await;
+                    trial.run(&client).await;
                 }
                 Ok(())
             };
@@ -73,7 +72,7 @@ impl Check {
         })
     }
 
-    /// Restores the account.
+    /// Restores the account after an interruption.
     #[pyo3(signature = (event_loop=None))]
     fn restore<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         guarded(py, "check", || {

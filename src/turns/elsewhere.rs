@@ -34,7 +34,8 @@ const LONGEST_FILE: u64 = (MARKS + 1) * MARK_LENGTH;
 /// file offset is a signed number, and this leaves room for the marks.
 const PLACES: u64 = 1 << 61;
 
-/// How long a client does not try the file again that was not usable, or for which the system lacked a resource.
+/// How long a client does not try the first folder again whose file was not usable, or for which the system lacked a
+/// resource.
 const REST: Duration = Duration::from_secs(60);
 const SHORT_REST: Duration = Duration::from_secs(1);
 
@@ -69,14 +70,21 @@ impl Place {
         }
     }
 
+    /// Returns the marks of the account. Returns `None` if the first one is missing, because the disk had no room for it,
+    /// or because someone has emptied the file: then an update may have left no mark.
     #[cfg(any(feature = "plan", test))]
-    fn marks(self, file: &File) -> Marks {
-        [0, self.of_mark()].map(|position| {
+    fn marks(self, file: &File) -> Option<Marks> {
+        let marks = [0, self.of_mark()].map(|position| {
             let mut mark = [0; size_of::<u64>()];
             // A file that ends before the mark has none yet.
             let _ = file.read_exact_at(&mut mark, position);
             u64::from_ne_bytes(mark)
-        })
+        });
+        if marks[0] == 0 {
+            let _ = mark_at(file, 0);
+            return None;
+        }
+        Some(marks)
     }
 
     const fn turn(self) -> u64 {
@@ -172,14 +180,12 @@ pub(super) struct Elsewhere {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
-enum State {
-    /// Not opened yet.
-    Closed,
-    /// Open, at this path.
-    Open(Arc<Open>, PathBuf),
-    /// Not tried again before this moment.
-    Unusable(Instant),
+#[derive(Debug, Default)]
+struct State {
+    /// The file, and its path, if it is open.
+    open: Option<(Arc<Open>, PathBuf)>,
+    /// Set if the file in the first folder is not usable: until then, it is not tried again.
+    rests_until: Option<Instant>,
 }
 
 /// The files that this process has open. It opens each only once, by whatever path, because closing one of two
@@ -194,11 +200,26 @@ struct Known {
     spare: Vec<File>,
 }
 
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.spare.drain(..).for_each(|file| close(file, self.id));
+    }
+}
+
+/// Closes a file, unless its descriptor is that of another one by now.
+fn close(file: File, id: FileId) {
+    if file.metadata().is_ok_and(|found| id_of(&found) == id) {
+        drop(file);
+    } else {
+        forget(file);
+    }
+}
+
 impl Elsewhere {
     /// Returns the file in the first usable folder. Opens nothing yet.
     #[expect(clippy::unnecessary_wraps, reason = "not every system has such locks")]
     pub(super) fn of(folders: &[PathBuf]) -> Option<Self> {
-        Some(Self { folders: folders.to_vec(), state: Mutex::new(State::Closed) })
+        Some(Self { folders: folders.to_vec(), state: Mutex::default() })
     }
 
     /// Tries to lock an account.
@@ -218,7 +239,7 @@ impl Elsewhere {
                 Ok(_) => return Attempt::Locked(Locked { open: Arc::clone(open), place }),
                 Err(Errno::EACCES | Errno::EAGAIN) => return Attempt::Taken,
                 Err(_) => {
-                    *lock(&self.state) = State::Unusable(Instant::now() + REST);
+                    *lock(&self.state) = State { open: None, rests_until: Some(Instant::now() + REST) };
                     break;
                 }
             }
@@ -226,10 +247,13 @@ impl Elsewhere {
         Attempt::Unknown
     }
 
-    /// Returns whether a lock is in the file that other processes use now.
+    /// Returns whether a lock is in the file that other processes use now. Without a file, no lock is needed.
     #[cfg(feature = "plan")]
-    pub(super) fn has(&self, locked: &Locked) -> bool {
-        self.open().is_some_and(|open| Arc::ptr_eq(&open, &locked.open))
+    pub(super) fn has(&self, locked: Option<&Locked>) -> bool {
+        match (self.open(), locked) {
+            (Some(open), Some(locked)) => Arc::ptr_eq(&open, &locked.open),
+            (open, locked) => open.is_none() && locked.is_none(),
+        }
     }
 
     /// Lets other processes know that this one waits for an account.
@@ -239,9 +263,9 @@ impl Elsewhere {
         Some(Waiting { open, place })
     }
 
-    /// Returns whether another process waits for an account.
-    pub(super) fn is_awaited(&self, place: Place) -> bool {
-        self.open().is_some_and(|open| open.file().is_some_and(|file| holder_of(file, place.waiting()).is_some()))
+    /// Returns another process that waits for an account; 0 if it cannot be named.
+    pub(super) fn waiter(&self, place: Place) -> Option<u32> {
+        holder_of(self.open()?.file()?, place.waiting())
     }
 
     /// Returns the marks that the last update of an account by any process of this machine has left. Returns `None`
@@ -252,7 +276,7 @@ impl Elsewhere {
         let Some(file) = open.as_ref().and_then(|open| open.file()) else { return Some(Marks::default()) };
         let marks = place.marks(file);
         // After the marks: a process that locks the account later leaves another one.
-        holder_of(file, place.turn()).is_none().then_some(marks)
+        marks.filter(|_| holder_of(file, place.turn()).is_none())
     }
 
     /// Returns the process that has locked an account; 0 if it cannot be named.
@@ -263,22 +287,17 @@ impl Elsewhere {
     /// Returns the file that other processes use now.
     fn open(&self) -> Option<Arc<Open>> {
         let mut state = lock(&self.state);
-        match &*state {
-            State::Open(open, path) if open.is_at(path) => return Some(Arc::clone(open)),
-            State::Unusable(until) if Instant::now() < *until => return None,
-            State::Closed | State::Open(..) | State::Unusable(_) => {}
-        }
-        match Open::in_first(&self.folders) {
-            Ok((open, path)) => {
-                *state = State::Open(Arc::clone(&open), path);
-                Some(open)
+        let rests = state.rests_until.is_some_and(|until| Instant::now() < until);
+        match &state.open {
+            Some((open, path)) if (rests || state.rests_until.is_none()) && open.is_at(path) => {
+                return Some(Arc::clone(open));
             }
-            Err(unusable) => {
-                let rest = if unusable.is_passing { SHORT_REST } else { REST };
-                *state = State::Unusable(Instant::now() + rest);
-                None
-            }
+            None if rests => return None,
+            _ => {}
         }
+        let (open, rest) = Open::in_first(&self.folders);
+        *state = State { open, rests_until: rest.map(|rest| Instant::now() + rest) };
+        state.open.as_ref().map(|(open, _)| Arc::clone(open))
     }
 
     /// Closes the file until it is needed again. A turn that is taken, and other clients, keep it open.
@@ -286,7 +305,7 @@ impl Elsewhere {
     pub(super) fn close(&self) {
         // In a forked child, a copied lock may be held, so this does not wait for it.
         if let Ok(mut state) = self.state.try_lock() {
-            *state = State::Closed;
+            *state = State::default();
         }
     }
 }
@@ -308,17 +327,18 @@ fn id_of(found: &Metadata) -> FileId {
 }
 
 impl Open {
-    fn in_first(folders: &[PathBuf]) -> Result<(Arc<Self>, PathBuf), Unusable> {
-        let mut unusable = Unusable::new("there is no directory for its file");
+    /// Opens the file in the first folder where it is usable. If that is not the first one, returns how long not to try
+    /// again.
+    fn in_first(folders: &[PathBuf]) -> (Option<(Arc<Self>, PathBuf)>, Option<Duration>) {
+        let mut rest = None;
         for folder in folders {
             let path = folder.join(FOLDER).join(NAME);
             match Self::at(&path) {
-                Ok(open) => return Ok((open, path)),
-                Err(error) if error.is_passing => return Err(error),
-                Err(error) => unusable = error,
+                Ok(open) => return (Some((open, path)), rest),
+                Err(unusable) => rest = rest.or(Some(if unusable.is_passing { SHORT_REST } else { REST })),
             }
         }
-        Err(unusable)
+        (None, rest.or(Some(REST)))
     }
 
     fn at(path: &Path) -> Result<Arc<Self>, Unusable> {
@@ -347,7 +367,7 @@ impl Open {
             found = Some(open);
         }
         shared_folder::check_file(&file, LONGEST_FILE).map_err(|reason| shared_folder::because(path, reason))?;
-        if metadata.len() == 0 {
+        if metadata.len() < MARK_LENGTH {
             // Later, the disk may have no room for it. A lock needs none.
             let _ = mark_at(&file, 0);
         }
@@ -375,15 +395,20 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.file().is_none() {
-            return forget(self.file.take());
+        let Some(file) = self.file.take() else { return };
+        if process::id() != self.process {
+            return forget(file);
         }
+        // Closed under this lock: another thread may open the file and lock an account as soon as it is free.
         let mut files = lock(FILES.get_or_init(Mutex::default));
-        let Some(place) = files.iter().position(|known| known.id == self.id) else { return };
-        match files.get_mut(place) {
+        let place = files.iter().position(|known| known.id == self.id);
+        match place.and_then(|place| files.get_mut(place)) {
             // Another thread has opened it again since its last reference is gone.
-            Some(known) if known.open.strong_count() > 0 => known.spare.extend(self.file.take()),
-            _ => drop((self.file.take(), files.swap_remove(place))),
+            Some(known) if known.open.strong_count() > 0 => known.spare.push(file),
+            _ => {
+                close(file, self.id);
+                place.map(|place| files.swap_remove(place));
+            }
         }
     }
 }
@@ -525,12 +550,12 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
         let waiting = elsewhere.wait(PLACE).unwrap();
-        assert!(!elsewhere.is_awaited(PLACE), "it does not wait for itself");
+        assert!(elsewhere.waiter(PLACE).is_none(), "it does not wait for itself");
         let other = OtherProcess::of(&folder);
         assert!(!other.lock_byte(PLACE.waiting(), kind::WRITE), "others see that it waits");
         drop(waiting);
         assert!(other.lock_byte(PLACE.waiting(), kind::WRITE));
-        assert!(elsewhere.is_awaited(PLACE) && !elsewhere.is_awaited(Place::of(7, 1)));
+        assert!(elsewhere.waiter(PLACE).is_some() && elsewhere.waiter(Place::of(7, 1)).is_none());
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)), "the turn itself is free");
     }
 
@@ -561,10 +586,61 @@ mod tests {
         hard_link(&path, &second).unwrap();
         elsewhere.close();
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Unknown));
+        assert!(elsewhere.has(None), "there is nothing to lock");
         remove_file(&second).unwrap();
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Unknown), "not at each call");
-        *lock(&elsewhere.state) = State::Unusable(Instant::now());
+        lock(&elsewhere.state).rests_until = Some(Instant::now());
+        assert!(!elsewhere.has(None), "another process may have the account by now");
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
+    }
+
+    #[test]
+    fn a_process_returns_to_the_first_folder_when_its_file_is_usable_again() {
+        let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let all = [folders(&folder), folders(&other)].concat();
+        Elsewhere::of(&all).unwrap().try_lock(PLACE);
+        let path = folder.path().join("state").join(FOLDER).join(NAME);
+        let second = path.with_extension("link");
+        hard_link(&path, &second).unwrap();
+        let elsewhere = Elsewhere::of(&all).unwrap();
+        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
+        assert!(!OtherProcess::of(&other).lock(PLACE, kind::WRITE), "until then, the second folder serves");
+        remove_file(&second).unwrap();
+        assert!(elsewhere.has(Some(&locked)));
+        lock(&elsewhere.state).rests_until = Some(Instant::now());
+        assert!(!elsewhere.has(Some(&locked)), "another process may have the account in the first folder");
+        locked.end();
+        let Attempt::Locked(_locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
+        assert!(!OtherProcess::of(&folder).lock(PLACE, kind::WRITE));
+        assert!(OtherProcess::of(&other).lock(PLACE, kind::WRITE));
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_shows_no_update_as_missing() {
+        let folder = TempDir::new().unwrap();
+        let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
+        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("it is free") };
+        let path = folder.path().join("state").join(FOLDER).join(NAME);
+        let empty = || OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        empty();
+        assert!(elsewhere.marks(PLACE).is_none());
+        let before = elsewhere.marks(PLACE);
+        assert!(before.is_some(), "the next reader has a mark again");
+        locked.mark();
+        empty();
+        assert!(elsewhere.marks(PLACE).is_none());
+        assert_ne!(elsewhere.marks(PLACE), before);
+    }
+
+    #[test]
+    fn without_room_for_the_first_mark_there_is_none_to_rely_on() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join(NAME);
+        fs::write(&path, []).unwrap();
+        let file = File::open(&path).unwrap();
+        for _ in 0..2 {
+            assert!(PLACE.marks(&file).is_none(), "nothing can be written, as on a full disk");
+        }
     }
 
     #[test]

@@ -58,15 +58,15 @@ impl Elsewhere {
     }
 
     #[cfg(feature = "plan")]
-    pub(super) fn has(&self, locked: &Locked) -> bool {
-        match *locked {}
+    pub(super) fn has(&self, _locked: Option<&Locked>) -> bool {
+        match *self {}
     }
 
     pub(super) fn wait(&self, _place: Place) -> Option<Waiting> {
         match *self {}
     }
 
-    pub(super) fn is_awaited(&self, _place: Place) -> bool {
+    pub(super) fn waiter(&self, _place: Place) -> Option<u32> {
         match *self {}
     }
 

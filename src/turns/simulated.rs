@@ -70,8 +70,8 @@ impl Elsewhere {
     }
 
     #[expect(clippy::unused_self, reason = "as with a file")]
-    pub(super) const fn is_awaited(&self, _place: Place) -> bool {
-        false
+    pub(super) const fn waiter(&self, _place: Place) -> Option<u32> {
+        None
     }
 
     pub(super) fn try_lock(&self, place: Place) -> Attempt {
@@ -82,8 +82,8 @@ impl Elsewhere {
         }
     }
 
-    pub(super) fn has(&self, locked: &Locked) -> bool {
-        seed::holder_of_account(locked.place.0) == Some(self.process)
+    pub(super) fn has(&self, locked: Option<&Locked>) -> bool {
+        locked.is_some_and(|locked| seed::holder_of_account(locked.place.0) == Some(self.process))
     }
 
     pub(super) fn marks(&self, place: Place) -> Option<Marks> {

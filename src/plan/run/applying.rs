@@ -11,7 +11,7 @@ use super::control::{Control, Phase};
 use super::looks::requests_for;
 use super::machine::{Machine, Next, Request, Settings, Update};
 use super::policy::Refusal;
-use super::request::{Counter, admit};
+use super::request::{Counter, admit, is_open, open};
 use super::selection::Selection;
 use super::sent::{sent_now, unknown_yet};
 use super::{ApplyOptions, RunError};
@@ -19,7 +19,7 @@ use crate::account::ContactAccount;
 use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot, Turn, Writes, add_kept_members, lacks_members};
 use crate::clock::{Moment, now_ms};
-use crate::error::Error;
+use crate::error::{Error, Failure, WaitReason};
 use crate::plan::file::{FileError, ItemsProof, OpenRow, PlanFile, Record, Run, State};
 use crate::plan::{MatchOn, Mode, Status};
 use crate::sabotage::{Guard, is_off};
@@ -125,6 +125,10 @@ enum Back {
         update: Box<Update>,
         outcome: Outcome,
     },
+    Claimed {
+        row: OpenRow,
+        claim: Result<Claim, Failure>,
+    },
     Recorded {
         result: Result<(), FileError>,
         status: Option<Status>,
@@ -136,13 +140,21 @@ enum Outcome {
     Answered(Result<Box<ContactAccount>, Error>),
     /// It was not sent, although its row is marked: all requests are held back, or it would have been late.
     HeldBack,
-    /// A process of this machine changed the account after the look, or the turn came so late that someone else may
-    /// have. With the turn, if it came.
-    Overtaken(Option<Turn>),
-    /// Another process of this machine did not end its turn. It has this number; 0 if it cannot be named.
-    Blocked(u32),
+    /// Someone on this machine changes the account, or has done so after the look, or may have, because the turn came so
+    /// late.
+    Overtaken,
     /// The plan file could not be written, so nothing was sent.
     NotMarked(FileError),
+}
+
+/// What a run has to change an account that was overtaken.
+enum Claim {
+    /// The turn, and the slots of a read and an update.
+    Taken(Turn, Vec<Slot>),
+    /// Someone on this machine did not end the turn: another process, by its number, or a call of this process.
+    Blocked(Option<u32>),
+    /// The run is to stop.
+    Stopped,
 }
 
 /// If an update waits longer than this for its account's turn, its look no longer counts.
@@ -151,7 +163,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The longest time to wait for the turn before other rows go first.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
-/// The longest time to keep the turn of an account that is read again. Other processes wait for it.
+/// The longest time to wait for the turn of a row that was overtaken. Other rows go on meanwhile.
+const LONGEST_CLAIM: Duration = Duration::from_secs(420);
+
+/// The longest time to keep the turn of an account without a request. Other processes wait for it.
 const LONGEST_KEPT: Duration = Duration::from_secs(10);
 
 /// The longest time from the decision to send an update to its request. Its row is marked in the file meanwhile.
@@ -160,8 +175,12 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// The turns of a row's account, and its updates at the look.
 type Seen = (AccountTurns, Writes);
 
-/// The turn of an account that is read again, and until when the run keeps it.
-type Kept = (Turn, Instant);
+/// What the run keeps of an account that it reads again: its turn, the slots of a read and an update, and until when.
+struct Kept {
+    turn: Turn,
+    slots: Vec<Slot>,
+    until: Instant,
+}
 
 struct Driver {
     client: Client,
@@ -187,15 +206,22 @@ impl Driver {
                 self.kept.clear();
             }
             let now = Instant::now();
-            for (row, _) in self.kept.extract_if(|_, (_, until)| *until <= now) {
+            for (row, _) in self.kept.extract_if(|_, kept| kept.until <= now) {
                 self.machine.gave_up_turn(row);
             }
-            let kept_until = self.kept.values().map(|(_, until)| *until).min();
+            let kept_until = self.kept.values().map(|kept| kept.until).min();
             let end_of_turn = sleep_until(kept_until.unwrap_or(now));
             self.control.state().requests_left = self.machine.requests_left();
             self.notice_sleep();
             let next = self.machine.next(self.started.elapsed());
-            let has_room = self.tasks.len() < self.most_in_flight;
+            let has_room = self.tasks.len() < self.most_in_flight + self.machine.claiming();
+            if next == Next::Request
+                && has_room
+                && let Some(slot) = self.kept_slot()
+            {
+                self.start(slot);
+                continue;
+            }
             // Results come before new requests: they may ask to wait or to stop.
             let back = match next {
                 Next::Request if has_room => tokio::select! {
@@ -217,11 +243,14 @@ impl Driver {
                     () = end_of_turn, if kept_until.is_some() => continue,
                     () = self.control.wait(self.started + until, reason) => continue,
                 },
-                Next::Request | Next::Idle => tokio::select! {
-                    biased;
-                    back = self.tasks.join_next() => back,
-                    () = end_of_turn, if kept_until.is_some() => continue,
-                },
+                Next::Request | Next::Idle => {
+                    let _shown = self.machine.waits_for_turns().then(|| self.control.show(WaitReason::Turn));
+                    tokio::select! {
+                        biased;
+                        back = self.tasks.join_next() => back,
+                        () = end_of_turn, if kept_until.is_some() => continue,
+                    }
+                }
                 Next::Done => {
                     let records = self.machine.last_records();
                     self.record(records);
@@ -267,6 +296,12 @@ impl Driver {
         }
     }
 
+    /// Returns a slot that the run keeps for the next request.
+    fn kept_slot(&mut self) -> Option<Slot> {
+        let row = self.machine.next_kept().filter(|_| self.client.held().is_none())?;
+        self.kept.get_mut(&row)?.slots.pop()
+    }
+
     /// Remembers the updates of an account before the look.
     fn watch(&mut self, row: &OpenRow) {
         if let Some(id) = row.account_id {
@@ -300,6 +335,9 @@ impl Driver {
     fn look_at_account(&mut self, slot: Slot, row: OpenRow) {
         self.note_look();
         self.watch(&row);
+        if let Some(kept) = self.kept.get_mut(&row.row) {
+            kept.until += self.client.config().attempt_timeout;
+        }
         let (client, control) = (self.client.clone(), Arc::clone(&self.control));
         self.tasks.spawn(async move {
             // A row without an account has no changes; the machine reports it.
@@ -311,12 +349,21 @@ impl Driver {
 
     fn update(&mut self, slot: Slot, update: Box<Update>) {
         let (client, run, control) = (self.client.clone(), self.run.clone(), Arc::clone(&self.control));
-        let kept = self.kept.remove(&update.row.row).map(|(turn, _)| turn);
+        let kept = self.kept.remove(&update.row.row).map(|kept| kept.turn);
         let seen = self.turns.remove(&update.row.row).map(|seen| (seen, kept));
         let decided = self.awake_since;
         self.tasks.spawn(async move {
             let outcome = send(&client, &run, &control, slot, &update, seen, decided).await;
             Back::Update { update, outcome }
+        });
+    }
+
+    /// Waits for what a row needs that was overtaken.
+    fn claim(&mut self, row: OpenRow, id: i64) {
+        let (client, control) = (self.client.clone(), Arc::clone(&self.control));
+        self.tasks.spawn(async move {
+            let claimed = control.unless_stopped(claim(&client, &control, id)).await;
+            Back::Claimed { row, claim: claimed.unwrap_or(Ok(Claim::Stopped)) }
         });
     }
 
@@ -333,6 +380,9 @@ impl Driver {
             }
             Back::Account { row, answer } => match self.run.file().changes_of(&[row.row]) {
                 Ok(mut planned) => {
+                    if let Some(kept) = self.kept.get_mut(&row.row) {
+                        kept.until = Instant::now() + LONGEST_KEPT;
+                    }
                     let changes = planned.remove(&row.row).unwrap_or_default();
                     self.machine.looked_at_account(
                         row,
@@ -352,19 +402,31 @@ impl Driver {
                     self.machine.wrote(*update, answer.map(|account| *account).map_err(Refusal::from), now)
                 }
                 Outcome::HeldBack => self.machine.held_back(&update),
-                Outcome::Overtaken(None) => {
-                    self.machine.overtaken(update.row, now);
+                Outcome::Overtaken => {
+                    self.machine.overtaken();
+                    self.claim(update.row, update.account.id);
                     Vec::new()
                 }
-                Outcome::Overtaken(Some(turn)) => {
-                    self.kept.insert(update.row.row, (turn, Instant::now() + LONGEST_KEPT));
-                    self.machine.overtaken_in_turn(update.row);
-                    Vec::new()
-                }
-                Outcome::Blocked(process) => self.machine.blocked(update.row, process, now),
                 Outcome::NotMarked(error) => {
                     self.machine.not_marked();
                     self.fail(error);
+                    Vec::new()
+                }
+            },
+            Back::Claimed { row, claim } => match claim {
+                Ok(Claim::Taken(turn, slots)) => {
+                    self.kept.insert(row.row, Kept { turn, slots, until: Instant::now() + LONGEST_KEPT });
+                    self.machine.claimed(row);
+                    Vec::new()
+                }
+                Ok(Claim::Blocked(process)) => self.machine.blocked(row, process),
+                Ok(Claim::Stopped) => {
+                    self.machine.gave_up_claim();
+                    Vec::new()
+                }
+                Err(failure) => {
+                    self.machine.gave_up_claim();
+                    self.machine.fail(RunError::Acquire(failure));
                     Vec::new()
                 }
             },
@@ -419,16 +481,14 @@ async fn send(
     seen: Option<(Seen, Option<Turn>)>,
     decided: Moment,
 ) -> Outcome {
-    let Some(((turns, writes), kept)) = seen else { return Outcome::Overtaken(None) };
+    let Some(((turns, writes), kept)) = seen else { return Outcome::Overtaken };
     // The look came after the run had this turn, so nothing can have overtaken it.
     let turn = if let Some(turn) = kept.filter(Turn::excludes_others) {
         turn
     } else {
-        let Ok(turn) = timeout(LONGEST_TURN, turns.take()).await else {
-            return turns.other_process().map_or(Outcome::Overtaken(None), Outcome::Blocked);
-        };
+        let Ok(turn) = timeout(LONGEST_TURN, turns.take()).await else { return Outcome::Overtaken };
         if turns.is_updated_since(&writes) || decided.elapsed() > LONGEST_WAIT {
-            return Outcome::Overtaken(Some(turn).filter(Turn::excludes_others));
+            return Outcome::Overtaken;
         }
         turn
     };
@@ -443,9 +503,32 @@ async fn send(
     match client.put_once(slot, &turn, &update.fields).await {
         Ok(None) => Outcome::HeldBack,
         Ok(Some(answered)) => {
+            // The next read changes nothing, and may wait for the quota.
+            drop(turn);
             Outcome::Answered(Ok(Box::new(with_kept_members(client, run, control, &update.account, answered).await)))
         }
         Err(error) => Outcome::Answered(Err(error)),
+    }
+}
+
+/// Waits for the turn of an account, and for the slots of a read and an update in it. Keeps no turn while it waits for a
+/// slot, and keeps its place among those who wait for the turn.
+async fn claim(client: &Client, control: &Control, id: i64) -> Result<Claim, Failure> {
+    let turns = client.account(id);
+    let mut booked = None;
+    loop {
+        let Ok(turn) = timeout(LONGEST_CLAIM, turns.take()).await else {
+            return Ok(Claim::Blocked(turns.other_process()));
+        };
+        let mut slots = booked.take().unwrap_or_else(|| vec![client.book(), client.book()]);
+        if slots.iter_mut().all(|slot| is_open(client, slot)) {
+            return Ok(Claim::Taken(turn, slots));
+        }
+        drop(turn);
+        for slot in &mut slots {
+            open(client, control, slot).await?;
+        }
+        booked = Some(slots);
     }
 }
 
@@ -474,17 +557,22 @@ async fn with_kept_members(
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod tests {
+    use std::sync::Mutex;
+
     use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
     use http::Method;
     use serde_json::{Value as Json, json};
+    use tempfile::TempDir;
 
     use super::*;
+    use crate::account::{AccountFields, Presence};
     use crate::clock;
     use crate::config::{BaseUrl, Config};
+    use crate::lock::lock;
     use crate::plan::run::plan;
     use crate::plan::source::{Options, Table};
     use crate::quota::Quota;
-    use crate::sandbox::{Sandbox, SandboxOptions, account_from_json};
+    use crate::sandbox::{Deviations, Fault, Sandbox, SandboxOptions, account_from_json};
 
     const ACCOUNTS: i64 = 30;
 
@@ -492,12 +580,124 @@ mod tests {
         json!({"id": id, "name": format!("Company {id}"), "city": "Oslo", "phone": phone})
     }
 
-    fn moves_to_bergen() -> (Table, Options) {
+    /// Plans to change the city of the first accounts.
+    async fn planned(client: &Client, accounts: i64, folder: &TempDir) -> Run {
         let options = Options::default();
-        let ids: ArrayRef = Arc::new((1..=ACCOUNTS).collect::<Int64Array>());
-        let cities: ArrayRef = Arc::new(StringArray::from(vec!["Bergen"; usize::try_from(ACCOUNTS).unwrap()]));
+        let ids: ArrayRef = Arc::new((1..=accounts).collect::<Int64Array>());
+        let cities: ArrayRef = Arc::new(StringArray::from(vec!["Bergen"; usize::try_from(accounts).unwrap()]));
         let batch = RecordBatch::try_from_iter([("id", ids), ("city", cities)]).unwrap();
-        (Table::from_batches(&batch.schema(), vec![batch], &options).unwrap(), options)
+        let table = Table::from_batches(&batch.schema(), vec![batch], &options).unwrap();
+        let (path, control) = (folder.path().join("a.replyplan"), Arc::new(Control::default()));
+        let file = plan(client, &table, &options, &path, &control, None).await.unwrap();
+        file.unwrap().start_run().unwrap()
+    }
+
+    /// A client of a key of its own, which has this many requests a minute. A minute takes two seconds.
+    fn client(sandbox: &Sandbox, key: &str, per_minute: Option<u32>) -> Client {
+        let mut config = Config::new(format!("{key}-{}", sandbox.port())).unwrap();
+        config.base_url = BaseUrl::new(&sandbox.url()).unwrap();
+        config.quota = per_minute.map(|per_minute| Quota { per_minute, per_hour: 1_000 });
+        config.quota_clock_scale = 30.0;
+        Client::new(config).unwrap()
+    }
+
+    async fn applied(client: &Client, run: Run) {
+        let (selection, control) = (Selection::default(), Arc::new(Control::default()));
+        apply(client, run, ApplyOptions::default(), &selection, &control, None).await.unwrap();
+    }
+
+    /// Changes the phone number of the first account until it is dropped. Notes how long the longest change took.
+    async fn colleague(client: Client, slowest: Arc<Mutex<Duration>>, pause: Duration) {
+        for number in 0_u64.. {
+            let began = Instant::now();
+            let phone = Presence::Value(number.to_string());
+            client.patch(1, &AccountFields { phone, ..AccountFields::default() }).await.unwrap();
+            {
+                let mut slowest = lock(&slowest);
+                *slowest = slowest.max(began.elapsed());
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn city_of_the_first(sandbox: &Sandbox) -> Option<String> {
+        sandbox.accounts().into_iter().find(|account| account.id == 1)?.city
+    }
+
+    #[tokio::test]
+    async fn a_run_that_waits_for_its_quota_holds_no_account_and_ends() {
+        let accounts = vec![account_from_json(&account(1, "+47 1")).unwrap()];
+        let sandbox =
+            Sandbox::start(SandboxOptions { accounts: Some(accounts), ..SandboxOptions::default() }).unwrap();
+        let (folder, slowest) = (tempfile::tempdir().unwrap(), Arc::default());
+        let (run_of, other) = (client(&sandbox, "run", Some(2)), client(&sandbox, "colleague", None));
+        let run = planned(&run_of, 1, &folder).await;
+        tokio::select! {
+            () = applied(&run_of, run) => {}
+            () = colleague(other, Arc::clone(&slowest), Duration::from_millis(10)) => {}
+            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("the run does not end"),
+        }
+        assert_eq!(city_of_the_first(&sandbox).as_deref(), Some("Bergen"));
+        let slowest = *lock(&slowest);
+        assert!(slowest < Duration::from_millis(800), "a change took {slowest:?}");
+    }
+
+    #[tokio::test]
+    async fn a_row_ends_although_many_calls_of_this_process_change_its_account_without_a_pause() {
+        let accounts = vec![account_from_json(&account(1, "+47 1")).unwrap()];
+        let faults = vec![Fault { delay: Duration::from_millis(100), ..Fault::default() }];
+        let options = SandboxOptions { accounts: Some(accounts), faults, ..SandboxOptions::default() };
+        let sandbox = Sandbox::start(options).unwrap();
+        let (folder, client) = (tempfile::tempdir().unwrap(), client(&sandbox, "run", None));
+        let run = planned(&client, 1, &folder).await;
+        let mut colleagues = JoinSet::new();
+        for _ in 0..8 {
+            colleagues.spawn(colleague(client.clone(), Arc::default(), Duration::ZERO));
+        }
+        tokio::select! {
+            () = applied(&client, run) => {}
+            Some(ended) = colleagues.join_next() => panic!("{ended:?}"),
+            () = tokio::time::sleep(Duration::from_secs(20)) => panic!("the run does not end"),
+        }
+        assert_eq!(city_of_the_first(&sandbox).as_deref(), Some("Bergen"));
+    }
+
+    #[tokio::test]
+    async fn the_turn_ends_before_the_read_that_looks_for_a_member() {
+        let mut first = account(1, "+47 1");
+        first["stage"] = json!({"id": 3, "name": "Lead", "colorId": 1});
+        let accounts = vec![account_from_json(&first).unwrap()];
+        let deviations = Deviations { update_clears: ["stage".to_owned()].into(), ..Deviations::default() };
+        let options = SandboxOptions { accounts: Some(accounts), deviations, ..SandboxOptions::default() };
+        let sandbox = Sandbox::start(options).unwrap();
+        let client = client(&sandbox, "run", Some(2));
+        let updated = || sandbox.requests().iter().any(|request| request.method == Method::PUT);
+        let city = AccountFields { city: Presence::Value("Bergen".to_owned()), ..AccountFields::default() };
+        let folder = tempfile::tempdir().unwrap();
+        for is_run in [false, true] {
+            sandbox.set_account(&account_from_json(&first).unwrap()).unwrap();
+            let run = if is_run { Some(planned(&client, 1, &folder).await) } else { None };
+            sandbox.clear_requests();
+            let other = async {
+                while !updated() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                let taken = timeout(Duration::from_millis(800), client.account(1).take()).await;
+                assert!(taken.is_ok(), "it waits for the quota: {is_run}");
+            };
+            let change = async {
+                match run {
+                    None => assert!(!client.patch(1, &city).await.unwrap().deviations.is_empty()),
+                    // It stops, because the update has cleared the stage.
+                    Some(run) => {
+                        let (selection, control) = (Selection::default(), Arc::new(Control::default()));
+                        apply(&client, run, ApplyOptions::default(), &selection, &control, None).await.unwrap_err();
+                    }
+                }
+            };
+            tokio::join!(other, change);
+            assert_eq!(sandbox.requests().last().unwrap().method, Method::GET);
+        }
     }
 
     #[tokio::test]
@@ -512,11 +712,8 @@ mod tests {
         config.quota_clock_scale = 30.0;
         let client = Client::new(config).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (table, options) = moves_to_bergen();
+        let run = planned(&client, ACCOUNTS, &folder).await;
         let control = Arc::new(Control::default());
-        let planned =
-            plan(&client, &table, &options, &folder.path().join("a.replyplan"), &control, None).await.unwrap();
-        let run = planned.unwrap().start_run().unwrap();
 
         let stored = |id| sandbox.accounts().into_iter().find(|account| account.id == id).unwrap();
         let puts = || sandbox.requests().iter().filter(|request| request.method == Method::PUT).count();

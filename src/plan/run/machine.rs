@@ -140,7 +140,8 @@ pub(super) struct Machine {
     /// The members that an earlier attempt of a row cleared, which got no answer.
     lost: Option<AtRisk>,
     attempts: HashMap<u64, u32>,
-    overtakings: HashMap<u64, u32>,
+    /// The number of rows that were overtaken and wait for their turn.
+    claiming: usize,
     /// Rows whose turn the run keeps while it reads them again: other processes wait for it.
     kept: HashSet<u64>,
     /// The values at planning of rows that were marked as sent and were not, until their accounts are read again.
@@ -191,7 +192,7 @@ impl Machine {
             in_doubt: None,
             lost: None,
             attempts: HashMap::new(),
-            overtakings: HashMap::new(),
+            claiming: 0,
             kept: HashSet::new(),
             reopened: HashMap::new(),
             looking: 0,
@@ -265,6 +266,23 @@ impl Machine {
         self.looking + self.writing
     }
 
+    /// Returns the number of rows that wait for their turn.
+    pub(super) const fn claiming(&self) -> usize {
+        self.claiming
+    }
+
+    /// Returns whether the run waits only for turns.
+    pub(super) fn waits_for_turns(&self) -> bool {
+        self.claiming > 0 && self.in_flight() == 0 && self.kept.is_empty()
+    }
+
+    /// Returns the row of the next request, if the run keeps its turn.
+    pub(super) fn next_kept(&self) -> Option<u64> {
+        let read = self.singly.front().filter(|_| self.looking == 0);
+        let written = self.next_to_write().and_then(|place| self.ready.get(place)).map(|update| &update.row);
+        [read, written].into_iter().flatten().map(|row| row.row).find(|row| self.kept.contains(row))
+    }
+
     /// Returns the number of requests left, as far as it is known.
     pub(super) const fn requests_left(&self) -> u64 {
         self.requests_left
@@ -273,7 +291,7 @@ impl Machine {
     /// Returns what to do next.
     pub(super) fn next(&mut self, now: Duration) -> Next {
         if self.stop.is_some() || self.is_stopping {
-            return if self.in_flight() > 0 { Next::Idle } else { Next::Done };
+            return if self.in_flight() + self.claiming > 0 { Next::Idle } else { Next::Done };
         }
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
             let row = entry.remove();
@@ -298,10 +316,11 @@ impl Machine {
             self.singly.push_front(update.row);
             return Next::Request;
         }
-        if let Some(((from, row), _)) = self.later.first_key_value() {
-            let is_overtaken = *from > self.policy.paused_until() && self.overtakings.contains_key(row);
-            let reason = if is_overtaken { WaitReason::Turn } else { WaitReason::BackOff };
-            return Next::Wait((*from).max(self.policy.paused_until()), reason);
+        if let Some(((from, _), _)) = self.later.first_key_value() {
+            return Next::Wait((*from).max(self.policy.paused_until()), WaitReason::BackOff);
+        }
+        if self.claiming > 0 {
+            return Next::Idle;
         }
         if !self.ready.is_empty()
             && let Some(in_doubt) = self.in_doubt.take()
@@ -337,11 +356,13 @@ impl Machine {
         self.looking == 0 && self.has_look() && wants_more
     }
 
-    /// Returns whether an update is ready whose look would become too old if the run read other accounts first, for
-    /// example with a small quota.
+    /// Returns whether an update is ready for whose account others wait, or whose look would become too old if the run
+    /// read other accounts first, for example with a small quota.
     fn is_update_pressing(&self, now: Duration) -> bool {
         let is_aging = |update: &Update| now.saturating_sub(update.looked_at) > FRESH / 4;
-        self.ready.iter().any(is_aging) && self.may_write()
+        let is_kept = |row: &OpenRow| self.kept.contains(&row.row);
+        let is_pressing = |update: &Update| is_kept(&update.row) || is_aging(update);
+        !self.singly.front().is_some_and(is_kept) && self.ready.iter().any(is_pressing) && self.may_write()
     }
 
     fn may_write(&self) -> bool {

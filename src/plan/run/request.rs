@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::control::Control;
 use crate::client::{Client, Event, Observer, Slot};
@@ -39,6 +39,29 @@ pub(super) async fn admit(client: &Client, control: &Control) -> Result<Option<S
             return Ok(Some(slot));
         }
     }
+}
+
+/// Returns whether a booked slot is open now, without using it.
+pub(super) fn is_open(client: &Client, slot: &mut Slot) -> bool {
+    !slot.waits_for_leave() && slot.opens_at <= Instant::now() && client.held().is_none()
+}
+
+/// Waits until a booked slot is open, without using it, or until the run is to stop.
+///
+/// # Errors
+/// [`Failure::Acquire`].
+pub(super) async fn open(client: &Client, control: &Control, slot: &mut Slot) -> Result<(), Failure> {
+    while !is_open(client, slot) && !control.is_stopping() {
+        if let Some((until, reason)) = client.held() {
+            control.wait(until, reason).await;
+        } else if slot.waits_for_leave() {
+            let _shown = control.show(WaitReason::Acquire);
+            control.unless_stopped(client.get_leave_patiently(slot)).await.unwrap_or(Ok(()))?;
+        } else {
+            control.wait(slot.opens_at, slot.reason).await;
+        }
+    }
+    Ok(())
 }
 
 /// Counts the requests that are really sent.

@@ -127,20 +127,25 @@ impl Machine {
         Record::NotSent { row: row.row, before }
     }
 
-    /// An update was not sent, because this machine changed its account after the look, or because its turn came too
-    /// late. If that happens to a row repeatedly, it is read again after pauses, so that it does not use up the quota.
-    pub(in crate::plan::run) fn overtaken(&mut self, row: OpenRow, now: Duration) {
-        self.not_begun();
-        let overtakings = self.overtakings.entry(row.row).or_default();
-        *overtakings += 1;
-        self.later.insert((now + pause_of(*overtakings), row.row), row);
+    /// An update was not sent, because someone on this machine changes its account, or has changed it after the look.
+    /// The row waits for its turn, in which the run reads the account again: no one overtakes it once more.
+    pub(in crate::plan::run) fn overtaken(&mut self) {
+        self.is_trying = false;
+        self.writing = self.writing.saturating_sub(1);
+        self.requests_left += 2;
+        self.claiming += 1;
     }
 
-    /// An update was not sent for the same reason, and the run keeps the turn: no one overtakes the row once more.
-    pub(in crate::plan::run) fn overtaken_in_turn(&mut self, row: OpenRow) {
-        self.not_begun();
+    /// The run has the turn of a row that was overtaken.
+    pub(in crate::plan::run) fn claimed(&mut self, row: OpenRow) {
+        self.gave_up_claim();
         self.kept.insert(row.row);
         self.read_singly(row);
+    }
+
+    /// The run does not wait for the turn of a row any more.
+    pub(in crate::plan::run) fn gave_up_claim(&mut self) {
+        self.claiming = self.claiming.saturating_sub(1);
     }
 
     /// The run no longer keeps the turn of a row.
@@ -148,29 +153,22 @@ impl Machine {
         self.kept.remove(&row);
     }
 
-    fn not_begun(&mut self) {
-        self.is_trying = false;
-        self.writing = self.writing.saturating_sub(1);
-        self.requests_left += 2;
-    }
-
-    /// An update was not sent, because another process did not end its turn. It may be suspended, so the row is given
-    /// up in the end.
-    pub(in crate::plan::run) fn blocked(&mut self, row: OpenRow, process: u32, now: Duration) -> Vec<Record> {
-        if self.overtakings.get(&row.row).is_none_or(|overtakings| *overtakings < MOST_BLOCKED) {
-            self.overtaken(row, now);
-            return Vec::new();
-        }
-        self.is_trying = false;
-        self.writing = self.writing.saturating_sub(1);
+    /// The turn of a row did not come for a long time. The process that has it may be suspended, so the row is given up.
+    pub(in crate::plan::run) fn blocked(&mut self, row: OpenRow, process: Option<u32>) -> Vec<Record> {
+        self.gave_up_claim();
         // Other rows no longer wait for this one.
         self.unproven.take_if(|unproven| *unproven == row.row);
         if self.is_in_doubt(row) {
             self.in_doubt.take_if(|in_doubt| in_doubt.altered.is_some());
         }
-        let process = if process == 0 { "another process".to_owned() } else { format!("process {process}") };
+        let other = match process {
+            None => "this process".to_owned(),
+            Some(0) => "another process".to_owned(),
+            Some(process) => format!("process {process}"),
+        };
         let status = if row.was_sent { Status::Unknown } else { Status::Failed };
-        vec![finish(row, status, Some(format!("{process} has not finished its update of this account")))]
+        let error = format!("waited seven minutes for another update of this account by {other}");
+        vec![finish(row, status, Some(error))]
     }
 
     /// An update was not sent, because the plan file could not be written.
@@ -264,13 +262,4 @@ impl Machine {
 fn before_of(update: &Update) -> Vec<(Field, Value)> {
     let is_overwritten = |change: &&Change| update.attempt.overwritten.iter().any(|(field, _)| *field == change.field);
     update.changes.iter().filter(is_overwritten).map(|change| (change.field, change.before.clone())).collect()
-}
-
-/// How often a row may be blocked or overtaken, which takes some minutes, before it is given up if it is blocked again.
-const MOST_BLOCKED: u32 = 12;
-
-/// Returns the pause before a row is read again, after its update was overtaken this many times. The first time, it is
-/// read again immediately.
-fn pause_of(overtaken: u32) -> Duration {
-    Duration::from_secs(u64::from(overtaken.saturating_sub(1)).pow(2).min(60))
 }

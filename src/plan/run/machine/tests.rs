@@ -8,7 +8,7 @@ use crate::account::{ContactAccount, Field, FieldSet, Presence};
 use crate::answer::Item;
 use crate::change::{Change, Value};
 use crate::error::{
-    ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected, WaitReason,
+    ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected,
 };
 use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Record, Unplanned};
 use crate::plan::run::policy::Refusal;
@@ -387,7 +387,7 @@ fn a_value_that_someone_emptied_since_planning_costs_two_requests_and_holds_up_n
     let update = next_update(&mut machine, at(0));
     assert_eq!((update.account.id, update.account.phone.as_deref()), (1, None));
     // Read again, it is not disputed again.
-    machine.overtaken(update.row, at(0));
+    overtake(&mut machine, &update);
     let (written, _) = run_to_end(&mut machine, shown, shown);
     assert_eq!(written, [0, 1]);
     assert!(machine.into_stop().is_none());
@@ -469,33 +469,34 @@ fn one_update_is_in_flight_while_it_may_clear_a_member() {
     next_update(&mut machine, at(0));
 }
 
-#[test]
-fn a_run_says_that_it_waits_for_other_updates_of_an_account() {
-    let mut machine = looked(1, SETTINGS);
-    for expected in [None, Some(WaitReason::Turn)] {
-        let update = next_update(&mut machine, at(0));
-        machine.overtaken(update.row, at(0));
-        match (machine.next(at(0)), expected) {
-            (Next::Request, None) => drop(look_at_account(&mut machine, account, at(0))),
-            (Next::Wait(_, reason), Some(expected)) => assert_eq!(reason, expected),
-            (next, _) => panic!("{next:?}"),
-        }
-    }
+/// Someone overtakes an update, and the run gets the turn.
+fn overtake(machine: &mut Machine, update: &Update) {
+    machine.overtaken();
+    machine.claimed(update.row);
 }
 
 #[test]
-fn a_row_that_is_overtaken_again_and_again_rests_longer_each_time() {
-    let (mut machine, mut now, mut pauses) = (looked(1, SETTINGS), at(0), Vec::new());
-    for _ in 0..4 {
-        let update = next_update(&mut machine, now);
-        machine.overtaken(update.row, now);
-        let next = machine.next(now);
-        let until = if let Next::Wait(until, _) = next { until } else { now };
-        pauses.push(until.saturating_sub(now).as_secs());
-        now = until;
-        look_at_account(&mut machine, account, now);
-    }
-    assert_eq!(pauses, [0, 1, 4, 9]);
+fn a_run_says_that_it_waits_for_other_updates_of_an_account() {
+    let mut machine = looked(1, SETTINGS);
+    let update = next_update(&mut machine, at(0));
+    assert!(!machine.waits_for_turns(), "it writes");
+    machine.overtaken();
+    assert_eq!((machine.next(at(0)), machine.waits_for_turns()), (Next::Idle, true));
+    machine.claimed(update.row);
+    assert_eq!((machine.next(at(0)), machine.waits_for_turns()), (Next::Request, false));
+}
+
+#[test]
+fn other_rows_go_on_while_one_waits_for_its_turn() {
+    let mut machine = Machine::new(rows(3), Some(ItemsProof::Incomplete), SETTINGS);
+    let update = next_update_among_looks(&mut machine);
+    machine.overtaken();
+    let (written, _) = run_to_end(&mut machine, account, account);
+    assert_eq!(written.len(), 2);
+    assert_eq!(machine.next(at(0)), Next::Idle, "the run is not done");
+    machine.claimed(update.row);
+    let (written, _) = run_to_end(&mut machine, account, account);
+    assert_eq!((written, machine.next(at(0))), (vec![update.row.row], Next::Done));
 }
 
 #[test]
@@ -1443,7 +1444,7 @@ fn items_of(rows: &[OpenRow]) -> Vec<Item> {
 fn an_account_that_this_machine_changed_since_the_look_is_looked_at_again() {
     let mut machine = looked(1, SETTINGS);
     let update = next_update(&mut machine, at(0));
-    machine.overtaken(update.row, at(0));
+    overtake(&mut machine, &update);
     assert_eq!(look_at_account(&mut machine, |id| with(id, "phone", "2"), at(0)), []);
     assert_eq!(next_update(&mut machine, at(0)).fields.phone.value().map(String::as_str), Some("2"));
 }
@@ -1457,67 +1458,64 @@ fn a_row_whose_turn_the_run_keeps_is_read_and_written_before_all_others() {
     while let Some(Request::Account { row: other }) = machine.start(at(0)) {
         machine.looked_at_account(other, bergen(), Ok(account(other.account_id.unwrap())), at(0));
     }
+    // Their looks are old enough to be in a hurry.
+    let now = super::FRESH / 2;
     for _ in 0..20 {
-        machine.overtaken_in_turn(update.row);
-        assert_eq!(machine.next(at(0)), Next::Request, "without a pause, however often");
-        let Some(Request::Account { row: read }) = machine.start(at(0)) else { panic!("the row is read at once") };
+        machine.overtaken();
+        machine.claimed(update.row);
+        assert_eq!((machine.next(now), machine.next_kept()), (Next::Request, Some(row)), "however often");
+        let Some(Request::Account { row: read }) = machine.start(now) else { panic!("the row is read at once") };
         assert_eq!(read.row, row);
-        machine.looked_at_account(read, bergen(), Ok(account(1)), at(0));
-        let Some(Request::Update(next)) = machine.start(at(0)) else { panic!("the row is written at once") };
+        machine.looked_at_account(read, bergen(), Ok(account(1)), now);
+        assert_eq!((machine.next(now), machine.next_kept()), (Next::Request, Some(row)), "however often");
+        let Some(Request::Update(next)) = machine.start(now) else { panic!("the row is written at once") };
         assert_eq!(next.row.row, row);
     }
 }
 
 #[test]
-fn a_row_whose_account_a_suspended_process_holds_is_given_up_after_minutes() {
-    let (mut machine, mut now, mut tries) = (looked(1, SETTINGS), at(0), 0);
-    let records = loop {
-        let update = next_update(&mut machine, now);
-        tries += 1;
-        let records = machine.blocked(update.row, 4711, now + at(5));
-        if !records.is_empty() {
-            break records;
-        }
-        now += at(5);
-        if let Next::Wait(until, _) = machine.next(now) {
-            now = until;
-        }
-        look_at_account(&mut machine, account, now);
-    };
-    assert_eq!(statuses(&records), [(0, Status::Failed)]);
-    let Some(Record::Finish { finished, .. }) = records.last() else { panic!("the row ends") };
-    let said = finished.error.as_deref().unwrap();
-    assert_eq!(said, "row 0: process 4711 has not finished its update of this account");
-    assert_eq!(tries, 13);
-    assert!((at(300)..at(600)).contains(&now), "{now:?}");
-    assert_eq!(machine.next(now), Next::Done);
+fn a_row_whose_turn_does_not_come_is_given_up_and_names_who_has_it() {
+    for (process, named) in [(Some(4711), "process 4711"), (Some(0), "another process"), (None, "this process")] {
+        let mut machine = looked(1, SETTINGS);
+        let update = next_update(&mut machine, at(0));
+        machine.overtaken();
+        let records = machine.blocked(update.row, process);
+        assert_eq!(statuses(&records), [(0, Status::Failed)]);
+        let said = format!("row 0: waited seven minutes for another update of this account by {named}");
+        assert_eq!(error_of(&records), said);
+        assert_eq!(machine.next(at(0)), Next::Done);
+    }
 }
 
 #[test]
-fn rows_that_wait_for_a_row_go_on_when_a_suspended_process_holds_its_account() {
+fn rows_that_wait_for_a_row_go_on_when_its_turn_does_not_come() {
     let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), SETTINGS);
     let update = next_update_among_looks(&mut machine);
     let first = update.row.row;
     machine.wrote(update, Err(status(504, None, None)), at(0));
-    let (mut now, mut records, mut requests) = (at(0), Vec::new(), 0);
-    loop {
-        requests += 1;
-        assert!(requests < 100, "the other row never goes");
+    let (mut now, mut records) = (at(0), Vec::new());
+    for _ in 0..20 {
         if let Next::Wait(until, _) = machine.next(now) {
             now = until;
         }
         match machine.start(now) {
             Some(Request::Update(update)) if update.row.row == first => {
-                records = machine.blocked(update.row, 4711, now);
+                machine.overtaken();
+                assert_eq!(machine.start(now).map(|_| ()), None, "the other row waits");
+                assert_eq!(machine.next(now), Next::Idle);
+                records = machine.blocked(update.row, Some(4711));
             }
-            Some(Request::Update(_)) => break,
+            Some(Request::Update(_)) => {
+                assert_eq!(statuses(&records), [(first, Status::Unknown)], "the other row goes only then");
+                return;
+            }
             Some(Request::Account { row }) => {
                 machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), now);
             }
             Some(Request::Page { .. }) | None => {}
         }
     }
-    assert_eq!(statuses(&records), [(first, Status::Unknown)], "the other row goes only then");
+    panic!("the other row never goes");
 }
 
 #[test]
@@ -1972,7 +1970,7 @@ fn a_row_that_was_overtaken_often_is_not_given_up_sooner() {
     for _ in 0..SETTINGS.attempts {
         look_at_account(&mut machine, account, now);
         let update = next_update(&mut machine, now);
-        machine.overtaken(update.row, now);
+        overtake(&mut machine, &update);
         now += at(100);
     }
     let row = next_account(&mut machine, now);
