@@ -1005,6 +1005,24 @@ def test_a_cancelled_task_restores_the_account(caplog: pytest.LogCaptureFixture)
     assert caplog.text == ""
 
 
+def test_a_check_whose_event_loop_is_closed_restores_the_account_and_ends_its_turn() -> None:
+    """Nothing cancels the task, and the program still has it."""
+    with Sandbox([PLAIN], faults=[Fault(method="PUT", delay=0.3, times=None)]) as sandbox, sandbox.client() as client:
+        before = state(sandbox)
+        event_loop = asyncio.new_event_loop()
+        task = event_loop.create_task(client.check_async(write=9000001))
+
+        def writes() -> bool:
+            return any(request.method == "PUT" for request in sandbox.requests)
+
+        event_loop.run_until_complete(asyncio.to_thread(until, writes))
+        event_loop.close()
+        client.with_options(timeout=5).patch_contact_account(9000001, city="Oslo")
+        assert state(sandbox) == dataclasses.replace(before, city="Oslo")
+        assert not task.done()
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
 def test_a_scope_of_anyio_that_is_cancelled_restores_the_account(caplog: pytest.LogCaptureFixture) -> None:
     with Sandbox([PLAIN], faults=[Fault(request=LISTED + 2, delay=3, applied=True)]) as sandbox:
         before = state(sandbox)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -299,6 +301,77 @@ def test_a_process_that_changes_an_account_without_a_pause_leaves_others_their_t
             process.kill()
             process.wait()
     assert (service.accounts[1].industry, service.accounts[1].phone) == ("new", "new")
+
+
+def test_a_row_has_its_turn_beside_a_process_whose_calls_are_slow(tmp_path: Path) -> None:
+    """Between its calls, the turn is free for a moment only."""
+    slow = Fault(delay=1, id=1, times=None)
+    with Sandbox([{"id": 1, "name": "account 1"}], faults=[slow]) as service, service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates([{"id": 1, "phone": "new"}], save_as=tmp_path / "plan.replyplan")
+        process = subprocess.Popen([sys.executable, "-c", _BUSY, service.url])
+        try:
+            for _ in range(3):
+                service.clear_requests()
+                wait_for_an_update(service)
+            began = time.monotonic()
+            assert plan.apply().counts["changed"] == 1
+            # Its first read, the other's call, and its own two requests.
+            assert time.monotonic() - began < 8
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_row_has_its_turn_beside_many_threads_of_its_process(tmp_path: Path) -> None:
+    """Their queue for the turn is longer than a second."""
+    slow = Fault(delay=0.1, times=None)
+    with Sandbox([{"id": 1, "name": "account 1"}], faults=[slow]) as service, service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates([{"id": 1, "phone": "new"}], save_as=tmp_path / "plan.replyplan")
+        ended = threading.Event()
+
+        def patch() -> None:
+            for number in itertools.count():
+                if ended.is_set():
+                    return
+                client.patch_contact_account(1, city=f"{threading.get_ident()} {number}")
+
+        with ThreadPoolExecutor(9) as threads:
+            patching = [threads.submit(patch) for _ in range(8)]
+            wait_for_an_update(service)
+            applied = threads.submit(plan.apply)
+            try:
+                assert applied.result(15).counts["changed"] == 1
+            finally:
+                ended.set()
+            for thread in patching:
+                thread.result(20)
+
+
+def test_a_process_that_was_suspended_while_it_waits_delays_others_once_a_second() -> None:
+    accounts = [{"id": 1, "name": "account 1"}]
+    with Sandbox(accounts, faults=[Fault(delay=1, method="PUT", times=1)]) as service:
+        waiter = subprocess.Popen([sys.executable, "-c", _BUSY, service.url])
+        try:
+            with service.client(quota=None) as client, ThreadPoolExecutor() as threads:
+                waiter.send_signal(signal.SIGSTOP)
+                patched = threads.submit(client.patch_contact_account, 1, phone="0")
+                wait_for_an_update(service)
+                waiter.send_signal(signal.SIGCONT)
+                time.sleep(0.7)
+                waiter.send_signal(signal.SIGSTOP)
+                patched.result(10)
+                began = time.monotonic()
+                for number in range(1, 31):
+                    client.patch_contact_account(1, phone=str(number))
+                assert time.monotonic() - began < 30 * 0.03
+                time.sleep(1)
+                hasty = client.with_options(timeout=0.06)
+                with pytest.raises(DeadlineExceededError, match=f"update of this account by process {waiter.pid}"):
+                    hasty.patch_contact_account(1, phone="31")
+                hasty.patch_contact_account(1, phone="32")
+        finally:
+            waiter.kill()
+            waiter.wait()
 
 
 def test_a_forked_child_does_not_have_the_turns_of_its_parent(client: ReplyClient, service: Sandbox) -> None:

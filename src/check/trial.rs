@@ -1,7 +1,7 @@
 //! Changes one account and restores it, to see what an update keeps.
 //!
-//! A caller who is interrupted in [`Trial::run`] can still restore the account with [`Trial::restore`], and repeat that.
-//! The trial records its state before each step. The account's turn ends with the operation that took it.
+//! A caller who is interrupted in [`Trial::run`] can restore the account with [`Trial::restore`], and repeat that. The
+//! trial records its state before each step. The account's turn ends with the operation that took it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -188,7 +188,8 @@ impl Job {
             result.set_item("items_are_incomplete", progress.items_are_incomplete)?;
             result.set_item("waiting", progress.waiting.map(|(reason, _)| waits_for(reason)))?;
             let left = |until: Instant| until.saturating_duration_since(now).as_secs_f64();
-            let known = progress.waiting.filter(|(reason, _)| !matches!(reason, WaitReason::Acquire | WaitReason::Turn));
+            let known =
+                progress.waiting.filter(|(reason, _)| !matches!(reason, WaitReason::Acquire | WaitReason::Turn));
             result.set_item("waiting_until", known.map(|(_, until)| left(until)))?;
             let forecast = self.connections.forecast(progress.requests_left).map(|wait| wait.as_secs_f64());
             result.set_item("seconds_left", forecast)?;

@@ -70,8 +70,8 @@ impl Place {
         }
     }
 
-    /// Returns the marks of the account. Returns `None` if the first one is missing, because the disk had no room for it,
-    /// or because someone has emptied the file: then an update may have left no mark.
+    /// Returns the marks of the account; `None` if the first one is missing, because the disk had no room for it, or
+    /// because someone has emptied the file: then an update may have left no mark.
     #[cfg(any(feature = "plan", test))]
     fn marks(self, file: &File) -> Option<Marks> {
         let marks = [0, self.of_mark()].map(|position| {

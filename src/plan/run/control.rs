@@ -1,15 +1,20 @@
 //! The handle on a run: its progress, and how to stop it.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::error::WaitReason;
 use crate::lock::lock;
 use crate::plan::Status;
+
+/// How long a wait of unknown length lasts before the progress shows it: most are short.
+pub(super) const UNSHOWN: Duration = Duration::from_secs(5);
 
 /// The progress of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -100,6 +105,15 @@ impl Control {
     pub(super) fn show(&self, reason: WaitReason) -> Shown<'_> {
         self.state().waiting = Some((reason, Instant::now()));
         Shown(self)
+    }
+
+    /// Shows what the run waits for until this is dropped, unless the wait is short or another one is shown. Does not
+    /// complete.
+    pub(super) async fn show_later(&self, reason: WaitReason) {
+        sleep(UNSHOWN).await;
+        let is_free = self.state().waiting.is_none();
+        let _shown = is_free.then(|| self.show(reason));
+        pending::<()>().await;
     }
 
     /// Waits until a moment, or until the run is to stop.

@@ -2,16 +2,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::control::Control;
+use super::control::{Control, UNSHOWN};
 use crate::client::{Client, Event, Observer, Slot};
 use crate::error::{Failure, WaitReason};
-
-/// How long a wait for permission lasts before the progress shows it: most waits are short.
-const UNSHOWN: Duration = Duration::from_secs(5);
 
 /// Waits until a request may be sent. Returns `None` if the run is to stop. Dropping it during the wait has no effect.
 ///
@@ -55,7 +51,6 @@ pub(super) async fn open(client: &Client, control: &Control, slot: &mut Slot) ->
         if let Some((until, reason)) = client.held() {
             control.wait(until, reason).await;
         } else if slot.waits_for_leave() {
-            let _shown = control.show(WaitReason::Acquire);
             control.unless_stopped(client.get_leave_patiently(slot)).await.unwrap_or(Ok(()))?;
         } else {
             control.wait(slot.opens_at, slot.reason).await;

@@ -153,7 +153,7 @@ impl Machine {
         self.kept.remove(&row);
     }
 
-    /// The turn of a row did not come for a long time. The process that has it may be suspended, so the row is given up.
+    /// The turn of a row did not come for a long time. The process that has it may be suspended, so the row ends.
     pub(in crate::plan::run) fn blocked(&mut self, row: OpenRow, process: Option<u32>) -> Vec<Record> {
         self.gave_up_claim();
         // Other rows no longer wait for this one.

@@ -7,9 +7,7 @@ use super::{Machine, Next, Request, Settings, Update};
 use crate::account::{ContactAccount, Field, FieldSet, Presence};
 use crate::answer::Item;
 use crate::change::{Change, Value};
-use crate::error::{
-    ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected,
-};
+use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
 use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Record, Unplanned};
 use crate::plan::run::policy::Refusal;
 use crate::plan::run::proof::FEWEST;
