@@ -235,6 +235,21 @@ def a_plan_that_was_reverted(case: Case) -> None:
     assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"pending": 5}
 
 
+@follows((FILE_ERROR, "apply()"), (FILE_ERROR, "revert()"))
+def a_run_beside_a_file_that_may_be_a_revert(case: Case) -> None:
+    plan = case.plan(save_as=case.path)
+    plan.apply(limit=3, progress=False)
+    revert = Path(case.path.replace(".replyplan", ".revert.replyplan"))
+    for content in (b"", bytes(8_192)):
+        revert.write_bytes(content)
+        told = raised(lambda: plan.apply(progress=False))
+        assert "move it away" in told
+        revert.rename(case.folder / "away")
+        if content:
+            assert case.run(f"plan.{call_of('apply', told)}").counts == {"changed": 5}
+    assert case.run(f"plan.{call_of('revert', told)}").counts == {"changed": 5}
+
+
 @follows((FILE_ERROR, "save_as="), (FILE_ERROR, "rows="), (FILE_ERROR, "apply()"))
 def a_run_that_would_write_again_what_a_revert_has_restored(case: Case) -> None:
     plan = case.plan(save_as=case.path)
@@ -450,27 +465,6 @@ def a_list_that_shows_what_get_does_not(case: Case) -> None:
         assert case.run(f"plan.apply(progress=False, {hint})", plan=plan).counts == {"changed": 12}
 
 
-@follows(("src/plan/run/machine/reads.rs", 'on_unknown_member="clear"'))
-def a_list_that_showed_what_get_does_not(case: Case) -> None:
-    items = [account.to_dict(by_alias=True) for account in case.service.accounts.values()]
-    items[4] = {name: value for name, value in items[4].items() if name != "city"} | {"phone": "+47 1"}
-    body = {"items": items, "hasMore": False}
-
-    def planned() -> replyio.Plan:
-        case.service.clear_requests()
-        case.service.add_fault(Fault(request=1, status=200, body=body))
-        plan = case.plan(ROWS[3:])
-        case.service.clear_faults()
-        return plan
-
-    result = planned().apply(progress=False)
-    assert result.counts == {"changed": 1, "conflict": 1}
-    (told,) = (row["error"] for row in result.failures)
-    assert "Plan this row again" in told
-    hint = found('on_unknown_member="clear"', told)
-    assert case.run(f"plan.apply(progress=False, {hint})", plan=planned()).counts["conflict"] == 0
-
-
 @follows((RUN, 'on_unknown_member="clear"'))
 def an_update_that_empties_a_field(case: Case) -> None:
     owner = case.service.accounts[1].owner_user_id
@@ -481,13 +475,14 @@ def an_update_that_empties_a_field(case: Case) -> None:
     case.service.add_fault(Fault(id=1, method="PUT", status=200, body=answer, times=1))
     told = raised(lambda: plan.retry_failed(progress=False))
     assert "emptied industry" in told
-    assert plan.revert(progress=False).counts == {"unchanged": 1}
     case.service.add_fault(Fault(id=2, method="PUT", status=200, body={**answer, "id": 2}, times=1))
     assert "Repeat the run" in told
     assert "emptied industry" in raised(lambda: plan.retry_failed(progress=False))
     case.service.add_fault(Fault(id=3, method="PUT", status=200, body={**answer, "id": 3}, times=1))
     hint = found('on_unknown_member="clear"', told)
     assert case.run(f"plan.retry_failed(progress=False, {hint})").counts == {"changed": 3}
+    assert plan.revert(progress=False).counts == {"unchanged": 3}
+    assert "was reverted by" in raised(lambda: plan.retry_failed(progress=False))
 
 
 @follows((RUN, 'on_unknown_member="clear"'))
@@ -508,18 +503,19 @@ def an_account_that_has_another_stage_after_its_update(case: Case) -> None:
     assert "now has another value in stage" in str(result.rows["error"][2])
 
 
-@follows(("src/plan/run/machine/reads.rs", 'on_unknown_member="clear"'))
+@follows(
+    ("src/plan/run/machine/reads.rs", 'on_unknown_member="clear"'), ("src/plan/run/machine/reads.rs", "retry_failed()")
+)
 def a_value_that_only_the_list_showed(case: Case) -> None:
-    for _ in range(2):
-        items = [account.to_dict(by_alias=True) for account in case.service.accounts.values()]
-        items[0]["phone"] = "+47 22 33 44 55"
-        del items[0]["city"]  # so the plan reads this account with GET, too
-        case.service.add_fault(Fault(status=200, body={"items": items, "hasMore": False}, times=1))
-        plan = case.plan()
-        assert plan.apply(progress=False).counts["conflict"] == 1
-        (told,) = (row["error"] for row in plan.failures)
-        assert "GET shows none" in told
-        case.service.clear_faults()
+    items = [account.to_dict(by_alias=True) for account in case.service.accounts.values()]
+    items[0]["phone"] = "+47 22 33 44 55"
+    del items[0]["city"]  # so the plan reads this account with GET, too
+    case.service.add_fault(Fault(status=200, body={"items": items, "hasMore": False}, times=1))
+    plan = case.plan()
+    assert plan.apply(progress=False).counts["conflict"] == 1
+    (told,) = (row["error"] for row in plan.failures)
+    assert "GET shows none" in told
+    found("retry_failed()", told)
     hint = found('on_unknown_member="clear"', told)
     assert case.run(f"plan.retry_failed(progress=False, {hint})").counts == {"changed": 1, "unchanged": 4}
 

@@ -435,7 +435,7 @@ def test_each_form_of_the_rows_names_commands(form: str, view: str, shell: Shell
     assert "apply(" not in out
     # A table shows no more of a long text.
     if (form, view) != ("table", "rows"):
-        assert "look at the account; `replyio apply p.replyplan --rows 0 --on-conflict overwrite`" in out
+        assert "anyway, use `replyio apply p.replyplan --rows 0 --on-conflict overwrite`" in out
 
 
 @pytest.mark.parametrize("arguments", [["update", "4711", "--name", "Acme"], ["patch", "4711", "--city", "Molde"]])

@@ -233,7 +233,8 @@ def test_a_second_revert_takes_back_what_was_applied_after_the_first(service: Sa
         assert statuses(do(made, "apply", rows=[0]).rows) == ["changed", "pending"]
         assert do(made, "revert").counts == {"changed": 1}
         assert do(made, "apply", rows=[1]).counts == {"changed": 2}
-        assert sorted(statuses(do(made, "revert").rows)) == ["changed", "unchanged"]
+        # The first revert has restored the other row.
+        assert statuses(do(made, "revert").rows) == ["changed"]
         made.close()
     assert {id: account.city for id, account in service.accounts.items()} == before
 

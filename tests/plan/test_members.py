@@ -86,11 +86,11 @@ def test_accounts_that_would_lose_a_member_do_not_keep_a_revert_from_the_others(
         assert made.apply(on_unknown_member="clear", progress=False).counts == {"changed": 30}
         enter_again(service, 1)
         enter_again(service, 7)
-        with pytest.raises(PlanError, match=rf"account 1 \(row 0\) would clear {MEMBER}") as caught:
+        with pytest.raises(PlanError, match=rf"account 1 \(row 0\), because it would clear {MEMBER}") as caught:
             do(made, "revert", mode)
         first = call_for_the_others(caught)
         assert first.endswith("a.revert.replyplan').apply(rows=range(1, 30))")
-        with pytest.raises(PlanError, match=rf"account 7 \(row 6\) would clear {MEMBER}") as caught:
+        with pytest.raises(PlanError, match=rf"account 7 \(row 6\), because it would clear {MEMBER}") as caught:
             follow(first, client)
         second = call_for_the_others(caught)
         assert second.endswith("a.revert.replyplan').apply(rows=[*range(1, 6), *range(7, 30)])")
@@ -108,7 +108,7 @@ def test_a_run_of_a_part_that_an_account_stops_names_rows_of_that_part(tmp_path:
         others.apply(on_unknown_member="clear", progress=False)
 
         def stopped(**options: object) -> pytest.ExceptionInfo[PlanError]:
-            with pytest.raises(PlanError, match=r"account 3 \(row 2\) would clear") as caught:
+            with pytest.raises(PlanError, match=r"account 3 \(row 2\), because it would clear") as caught:
                 made.apply(progress=False, **options)  # type: ignore[arg-type]
             return caught
 
