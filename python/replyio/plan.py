@@ -859,7 +859,7 @@ class Plan(_PlanView):
                 "nothing was sent: %s was reverted by %s, or is being reverted, so no run writes its changed rows "
                 "again; to write the values again, %s",
                 *map(safe_text, (self._path, revert)),
-                "revert that revert" if self._file.is_revert() else "make a new plan of the table with another save_as=",
+                "revert that revert" if self._file.is_revert() else "plan the table again with another save_as=",
             )
 
     def close(self) -> None:

@@ -248,7 +248,7 @@ impl Elsewhere {
     }
 
     /// Returns whether a lock is in the file that other processes use now. Without a file, no lock is needed.
-    #[cfg(feature = "plan")]
+    #[cfg(any(feature = "plan", test))]
     pub(super) fn has(&self, locked: Option<&Locked>) -> bool {
         match (self.open(), locked) {
             (Some(open), Some(locked)) => Arc::ptr_eq(&open, &locked.open),

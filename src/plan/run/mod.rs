@@ -227,8 +227,8 @@ impl std::fmt::Display for RunError {
                     formatter,
                     "the update of account {id} (row {row}) emptied {fields}: the service did not keep what replyio \
                     sent. The run stopped and left the other rows as they were. \
-                    Look at the account. Repeat the run to resume with the next row; on_unknown_member=\"clear\" lets the \
-                    run continue when this happens. A revert sends the previous value again, and ends the plan"
+                    Look at the account. Repeat the run to resume with the next row; on_unknown_member=\"clear\" lets \
+                    the run continue when this happens. A revert sends the previous value again, and ends the plan"
                 )
             }
             Self::InDoubt { row, members } => write!(
