@@ -281,8 +281,8 @@ impl Machine {
             return None;
         }
         let error = format!(
-            "the list showed a value of {} when the plan was made, but GET shows none, so an update could clear a value \
-             that GET hides. If the field is really empty, or its value may go, use retry_failed(){} with \
+            "the list showed a value of {} when the plan was made, but GET shows none, so an update could clear a \
+             value that GET hides. If the field is really empty, or its value may go, use retry_failed(){} with \
              on_unknown_member=\"clear\"",
             hidden.join(", "),
             if self.settings.is_revert { ON_REVERT } else { "" }
