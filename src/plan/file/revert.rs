@@ -171,8 +171,8 @@ impl PlanFile {
         Ok(self.reverts()?.is_empty() && (self.counts()?.is_empty() || self.has_untried()?))
     }
 
-    /// Returns the last revert of this plan that is in effect: it has rows, whatever became of them, and no revert of it
-    /// has written them again. A file that has the name of a revert and cannot be read counts: it may have restored
+    /// Returns the last revert of this plan that is in effect: it has rows, whatever became of them, and no revert of
+    /// it has written them again. A file that has the name of a revert and cannot be read counts: it may have restored
     /// values, or another process may be writing it.
     ///
     /// # Errors
