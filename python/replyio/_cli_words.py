@@ -173,8 +173,15 @@ class Words:
             text = text.replace('resume it with open_plan() or if_exists="resume", or ', "")
             text = re.sub(rf"; to send [\w ]+, use apply\([^)]*\)({_ON_REVERT})?$", "; the plan was reverted", text)
         text = re.sub(
-            rf'apply\(rows=\[([^\]]+)\], on_conflict="overwrite"\)({_ON_REVERT})?',
-            lambda found: keep(self._run("apply", rows=_numbers(found[1]), on_conflict="overwrite")),
+            rf'apply\(rows=\[([^\]]+)\], on_conflict="overwrite"(, on_unknown_member="clear")?\)({_ON_REVERT})?',
+            lambda found: keep(
+                self._run(
+                    "apply",
+                    rows=_numbers(found[1]),
+                    on_conflict="overwrite",
+                    **({"on_unknown_member": "clear"} if found[2] else {}),
+                )
+            ),
             text,
         )
         text = text.replace(f"apply(){_ON_REVERT}", "apply()")

@@ -464,6 +464,31 @@ fn a_revert_that_finds_each_account_as_it_was_undoes_a_revert() {
 }
 
 #[test]
+fn a_complete_revert_of_a_revert_counts_no_more_if_an_earlier_one_is_taken_back_after_it() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0, 1]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0, 1]);
+    let part = first.revert_file().unwrap();
+    change(&part, &[0]);
+    end(&part, &[1], Status::Conflict);
+    let rest = first.revert_file().unwrap();
+    assert_eq!(numbers(&rest), [1]);
+    change(&rest, &[1]);
+    assert_eq!(held_by(&file), None, "the two have written everything again");
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let taken_back = part.revert_file().unwrap();
+    change(&taken_back, &[0]);
+    assert_eq!(held_by(&file).as_deref(), FIRST);
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let again = first.revert_file().unwrap();
+    assert_eq!(numbers(&again), [0]);
+    change(&again, &[0]);
+    assert_eq!(held_by(&file), None);
+}
+
+#[test]
 fn a_revert_with_rows_holds_its_plan_whatever_became_of_them() {
     for status in [Status::Failed, Status::Conflict, Status::NotFound, Status::Unchanged] {
         let folder = Folder::new();

@@ -1,16 +1,18 @@
 //! Which of a plan, its reverts and their reverts has written a row last.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use super::schema::StoredRow;
-use super::{FileError, PlanFile};
+use super::schema::{StoredEdit, StoredRow};
+use super::{FileError, PlanFile, Reader};
 use crate::plan::Status;
 
 /// The last update of a row, according to the reverts of a plan.
 #[derive(Debug, Clone, Copy)]
 enum Last {
-    /// A revert sent it. Its depth is 1 for a revert of the plan, 2 for a revert of that, and so on.
-    Of { revert: usize, depth: u32 },
+    /// A revert sent it. Its depth is 1 for a revert of the plan, 2 for a revert of that, and so on. `listed` is that of
+    /// the row in the revert.
+    Of { revert: usize, depth: u32, listed: u32 },
     /// A revert may have written it, and no answer says so.
     InDoubt,
 }
@@ -19,25 +21,25 @@ impl Last {
     /// Returns the same, as the plan that this one reverts has to see it.
     fn one_deeper(self) -> Self {
         match self {
-            Self::Of { revert, depth } => Self::Of { revert, depth: depth + 1 },
+            Self::Of { revert, depth, listed } => Self::Of { revert, depth: depth + 1, listed },
             Self::InDoubt => Self::InDoubt,
         }
     }
 }
 
 /// The file that has the current values of a row.
-pub(super) enum Holder<'a> {
+pub(super) enum Holder {
     /// The plan itself.
     Plan,
-    /// A revert of a revert, which has written the values of the plan again.
-    Again(&'a PlanFile),
+    /// A revert of a revert, which has written the values of the plan again: its number, and `listed` of its row.
+    Again(usize, u32),
     /// A revert, which has restored the values of before the plan.
     Restored,
 }
 
 /// What the reverts of a plan have done to its rows.
 pub(super) struct History {
-    reverts: Vec<PlanFile>,
+    reverts: Vec<(PlanFile, OnceCell<Reader>)>,
     rows: Rows,
 }
 
@@ -52,16 +54,28 @@ impl History {
     pub(super) fn of(plan: &PlanFile) -> Result<Self, FileError> {
         let mut reverts = Vec::new();
         let rows = collect(plan, &mut reverts)?;
-        Ok(Self { reverts, rows })
+        Ok(Self { reverts: reverts.into_iter().map(|revert| (revert, OnceCell::new())).collect(), rows })
     }
 
     /// Returns the file that has the current values of a row of the plan.
-    pub(super) fn holder(&self, row: &StoredRow) -> Holder<'_> {
+    pub(super) fn holder(&self, row: &StoredRow) -> Holder {
         match last_of(&self.rows, row) {
             Some(Last::Of { depth, .. }) if depth % 2 == 1 => Holder::Restored,
-            Some(Last::Of { revert, .. }) => self.reverts.get(revert).map_or(Holder::Plan, Holder::Again),
+            Some(Last::Of { revert, listed, .. }) => Holder::Again(revert, listed),
             Some(Last::InDoubt) | None => Holder::Plan,
         }
+    }
+
+    /// Returns what the file of a revert has of the fields of a row.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if the file cannot be read.
+    pub(super) fn edits_of_row(&self, revert: usize, row: u64) -> Result<Vec<StoredEdit>, FileError> {
+        let Some((file, reader)) = self.reverts.get(revert) else { return Ok(Vec::new()) };
+        if reader.get().is_none() {
+            let _ = reader.set(file.reader()?);
+        }
+        reader.get().map_or_else(|| Ok(Vec::new()), |reader| file.edits_of_row(reader, row))
     }
 }
 
@@ -83,7 +97,7 @@ fn collect(plan: &PlanFile, reverts: &mut Vec<PlanFile>) -> Result<Rows, FileErr
                 (Status::Changed | Status::Unknown, Some(later)) => later.one_deeper(),
                 // The service may have ignored the update.
                 (Status::Changed, None) if row.stored_otherwise => Last::InDoubt,
-                (Status::Changed, None) => Last::Of { revert: reverts.len(), depth: 1 },
+                (Status::Changed, None) => Last::Of { revert: reverts.len(), depth: 1, listed: row.listed },
                 (Status::Unknown, None) => Last::InDoubt,
                 _ => return Ok(()),
             };

@@ -130,7 +130,7 @@ impl PlanFile {
         rows.iter().map(|row| Ok((*row, changes(self.edits_of_row(&reader, *row)?)))).collect()
     }
 
-    fn edits_of_row(&self, reader: &Reader, row: u64) -> Result<Vec<StoredEdit>, FileError> {
+    pub(super) fn edits_of_row(&self, reader: &Reader, row: u64) -> Result<Vec<StoredEdit>, FileError> {
         let read = || {
             let mut select = reader.connection.prepare_cached(schema::SELECT_EDITS)?;
             let edits = select.query_map([i64::try_from(row).unwrap_or(i64::MAX)], StoredEdit::read)?;
@@ -307,15 +307,17 @@ impl PlanFile {
             // A revert of a revert does not undo the restoration of fields that an update had spoiled: no row named
             // them.
             let is_own = |edit: &StoredEdit| edit.change.is_planned || edit.change.is_unnamed();
+            let mut listed = row.listed;
             let edits = match history.holder(&row) {
                 Holder::Restored => return Ok(()),
                 Holder::Plan => self.edits_of_row(&reader, number)?,
-                Holder::Again(revert) => {
+                Holder::Again(revert, of_revert) => {
                     status = Status::Changed;
-                    revert.edits_of_row(&revert.reader()?, number)?
+                    listed &= of_revert;
+                    history.edits_of_row(revert, number)?
                 }
             };
-            let listed = FieldSet::from_bits(row.listed);
+            let listed = FieldSet::from_bits(listed);
             // An update without an answer has kept the values of the unnamed fields. What the list showed in another
             // field says nothing about it now.
             let is_kept = |field: &Field| {

@@ -70,6 +70,9 @@ fn reverts(file: &Path) -> Option<(String, u32)> {
 struct Standing {
     /// The last revert that is in effect: it has rows, and was not undone.
     held_by: Option<Hold>,
+    /// When the last of these reverts was created, in milliseconds since 1970; the last moment if its file cannot be
+    /// read.
+    held_at_ms: Option<i64>,
     /// Whether a revert has written again everything that this plan has written, and is in effect itself.
     is_undone: bool,
 }
@@ -184,6 +187,7 @@ impl PlanFile {
     fn standing(&self) -> Result<Standing, FileError> {
         let writes = self.state()?.writes();
         let mut standing = Standing::default();
+        let (mut undone_at_ms, mut retracted_at_ms) = (None, None);
         for path in self.reverts()?.into_values() {
             let look = |revert: Self| Ok::<_, FileError>((revert.counts()?, revert.standing()?, revert));
             let looked = self.own_revert(&path).and_then(|revert| revert.map(look).transpose());
@@ -192,6 +196,7 @@ impl PlanFile {
                 Ok(None) => continue,
                 Err(error) => {
                     standing.held_by = Some(Hold { revert: path, error: Some(error) });
+                    standing.held_at_ms = Some(i64::MAX);
                     continue;
                 }
             };
@@ -199,11 +204,18 @@ impl PlanFile {
             // Only a complete revert undoes: a partial one has not written everything again.
             let is_complete = ![Status::Pending, Status::Unknown, Status::Failed, Status::Conflict].iter().any(has);
             let is_current = revert.header().parent_writes.as_ref() == Some(&writes);
-            standing.is_undone |= is_complete && is_current && its.held_by.is_none() && !its.is_undone;
+            let created_at_ms = revert.header().created_at_ms;
+            if is_complete && is_current && its.held_by.is_none() && !its.is_undone {
+                undone_at_ms = undone_at_ms.max(Some(created_at_ms));
+            }
+            // A part of what this revert wrote was taken back, so a revert from before is no longer complete.
+            retracted_at_ms = retracted_at_ms.max(its.held_at_ms);
             if !counts.is_empty() && !its.is_undone {
                 standing.held_by = Some(Hold { revert: path, error: None });
+                standing.held_at_ms = standing.held_at_ms.max(Some(created_at_ms));
             }
         }
+        standing.is_undone = undone_at_ms.is_some() && retracted_at_ms <= undone_at_ms;
         Ok(standing)
     }
 

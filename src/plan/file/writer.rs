@@ -297,8 +297,7 @@ fn insert_unnamed(connection: &Connection, row: u64, (field, value): &(Field, Va
     schema::insert_edit(&mut insert, i64::try_from(row).unwrap_or(i64::MAX), &change, None).map(|inserted| inserted > 0)
 }
 
-/// Removes the values of such fields.
-/// The same for all of them that no answer has confirmed. Returns the fields.
+/// Removes the values of such fields that no answer has confirmed. Returns the fields.
 fn delete_unnamed(connection: &Connection, row: u64) -> rusqlite::Result<FieldSet> {
     let mut delete = connection.prepare_cached(schema::DELETE_UNNAMED)?;
     let names = delete.query_map([i64::try_from(row).unwrap_or(i64::MAX)], |row| row.get::<_, String>(0))?;

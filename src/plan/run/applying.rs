@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -11,7 +12,7 @@ use super::control::{Control, Phase};
 use super::looks::requests_for;
 use super::machine::{Machine, Next, Request, Settings, Update};
 use super::policy::Refusal;
-use super::request::{Counter, admit, is_open, open};
+use super::request::{Counter, admit, open};
 use super::selection::Selection;
 use super::sent::{sent_now, unknown_yet};
 use super::{ApplyOptions, RunError};
@@ -105,6 +106,7 @@ pub async fn apply(
         turns: HashMap::new(),
         kept: HashMap::new(),
         failed: None,
+        is_ending: watch::Sender::new(false),
     };
     driver.run_to_end().await
 }
@@ -195,6 +197,8 @@ struct Driver {
     turns: HashMap<u64, Seen>,
     kept: HashMap<u64, Kept>,
     failed: Option<FileError>,
+    /// Whether the run ends early: no row waits for its turn any more.
+    is_ending: watch::Sender<bool>,
 }
 
 impl Driver {
@@ -202,7 +206,10 @@ impl Driver {
         loop {
             if self.control.is_stopping() || self.failed.is_some() {
                 self.machine.wind_down();
+            }
+            if self.machine.is_ending() {
                 self.kept.clear();
+                self.is_ending.send_replace(true);
             }
             let now = Instant::now();
             for (row, _) in self.kept.extract_if(|_, kept| kept.until <= now) {
@@ -260,7 +267,7 @@ impl Driver {
             match back {
                 Some(Ok(back)) => self.take(back),
                 Some(Err(_)) => self.fail(FileError::internal("a task of the run ended without a result")),
-                None if next == Next::Done => break,
+                None if next == Next::Done || self.failed.is_some() => break,
                 None => self.fail(FileError::internal("a run has nothing to wait for and is not done")),
             }
         }
@@ -298,7 +305,7 @@ impl Driver {
 
     /// Returns a slot that the run keeps for the next request.
     fn kept_slot(&mut self) -> Option<Slot> {
-        let row = self.machine.next_kept().filter(|_| self.client.held().is_none())?;
+        let row = self.machine.next_kept(self.started.elapsed()).filter(|_| self.client.held().is_none())?;
         self.kept.get_mut(&row)?.slots.pop()
     }
 
@@ -361,9 +368,15 @@ impl Driver {
     /// Waits for what a row needs that was overtaken.
     fn claim(&mut self, row: OpenRow, id: i64) {
         let (client, control) = (self.client.clone(), Arc::clone(&self.control));
+        let mut is_ending = self.is_ending.subscribe();
         self.tasks.spawn(async move {
-            let claimed = control.unless_stopped(claim(&client, &control, id)).await;
-            Back::Claimed { row, claim: claimed.unwrap_or(Ok(Claim::Stopped)) }
+            let claim = tokio::select! {
+                biased;
+                // The sender lives as long as the run.
+                _ = is_ending.wait_for(|is_ending| *is_ending) => Ok(Claim::Stopped),
+                claim = control.unless_stopped(claim(&client, &control, id)) => claim.unwrap_or(Ok(Claim::Stopped)),
+            };
+            Back::Claimed { row, claim }
         });
     }
 
@@ -525,7 +538,8 @@ async fn claim(client: &Client, control: &Control, id: i64) -> Result<Claim, Fai
             return Ok(Claim::Blocked(turns.other_process()));
         };
         let mut slots = booked.take().unwrap_or_else(|| vec![client.book(), client.book()]);
-        if slots.iter_mut().all(|slot| is_open(client, slot)) {
+        // A booking may be old by now, and its window full.
+        if client.held().is_none() && slots.iter_mut().all(Slot::send) {
             return Ok(Claim::Taken(turn, slots));
         }
         drop(turn);
@@ -576,7 +590,7 @@ mod tests {
     use crate::plan::run::plan;
     use crate::plan::source::{Options, Table};
     use crate::quota::Quota;
-    use crate::sandbox::{Deviations, Sandbox, SandboxOptions, account_from_json};
+    use crate::sandbox::{Deviations, Fault, Response, Sandbox, SandboxOptions, account_from_json};
 
     const ACCOUNTS: i64 = 30;
 
@@ -643,6 +657,28 @@ mod tests {
         assert_eq!(city_of_the_first(&sandbox).as_deref(), Some("Bergen"));
         let slowest = *lock(&slowest);
         assert!(slowest < Duration::from_millis(800), "a change took {slowest:?}");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_fails_does_not_wait_for_turns() {
+        let accounts = (1..=3).map(|id| account_from_json(&account(id, "+47 1")).unwrap()).collect();
+        let sandbox = Sandbox::start(SandboxOptions { accounts: Some(accounts), ..SandboxOptions::default() }).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let client = client(&sandbox, "run", None);
+        let run = planned(&client, 3, &folder).await;
+        let turn = client.account(1).take().await;
+        // The key is revoked while the run waits for the turn.
+        let delay = Duration::from_secs(2);
+        for id in [2, 3] {
+            let response = Some(Response::status(401).unwrap());
+            let fault = Fault { id: Some(id), method: Some(Method::PUT), delay, response, ..Fault::default() };
+            sandbox.add_fault(fault);
+        }
+        let (selection, control) = (Selection::default(), Arc::new(Control::default()));
+        let applied = apply(&client, run, ApplyOptions::default(), &selection, &control, None);
+        let ended = timeout(Duration::from_secs(20), applied).await.expect("the run waits for the turn");
+        assert!(matches!(ended, Err(RunError::Call(_))), "{ended:?}");
+        drop(turn);
     }
 
     #[tokio::test]

@@ -256,6 +256,11 @@ impl Machine {
         self.stop.get_or_insert(stop);
     }
 
+    /// Returns whether the run ends early, and only waits for what it has begun.
+    pub(super) const fn is_ending(&self) -> bool {
+        self.stop.is_some() || self.is_stopping
+    }
+
     /// Returns why the run ended early.
     pub(super) fn into_stop(self) -> Option<RunError> {
         self.stop
@@ -277,10 +282,14 @@ impl Machine {
     }
 
     /// Returns the row of the next request, if the run keeps its turn.
-    pub(super) fn next_kept(&self) -> Option<u64> {
-        let read = self.singly.front().filter(|_| self.looking == 0);
-        let written = self.next_to_write().and_then(|place| self.ready.get(place)).map(|update| &update.row);
-        [read, written].into_iter().flatten().map(|row| row.row).find(|row| self.kept.contains(row))
+    pub(super) fn next_kept(&self, now: Duration) -> Option<u64> {
+        let row = if self.wants_look() && !self.is_update_pressing(now) {
+            self.singly.front().filter(|_| self.disputed.is_empty())?
+        } else {
+            let place = self.next_to_write().filter(|_| self.may_write())?;
+            &self.ready.get(place)?.row
+        };
+        Some(row.row).filter(|row| self.kept.contains(row))
     }
 
     /// Returns the number of requests left, as far as it is known.
@@ -290,7 +299,7 @@ impl Machine {
 
     /// Returns what to do next.
     pub(super) fn next(&mut self, now: Duration) -> Next {
-        if self.stop.is_some() || self.is_stopping {
+        if self.is_ending() {
             return if self.in_flight() + self.claiming > 0 { Next::Idle } else { Next::Done };
         }
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {

@@ -38,7 +38,7 @@ pub(super) async fn admit(client: &Client, control: &Control) -> Result<Option<S
 }
 
 /// Returns whether a booked slot is open now, without using it.
-pub(super) fn is_open(client: &Client, slot: &mut Slot) -> bool {
+fn is_open(client: &Client, slot: &mut Slot) -> bool {
     !slot.waits_for_leave() && slot.opens_at <= Instant::now() && client.held().is_none()
 }
 

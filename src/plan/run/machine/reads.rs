@@ -60,17 +60,17 @@ impl Machine {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
             match account {
-                // `GET` shows what its update cleared.
-                Some(_) if self.is_in_doubt(row) => {
-                    self.requests_left += 1;
-                    self.read_singly(row);
-                }
                 // It is compared with what `GET` shows now.
                 Some(account) if self.asked.contains(&row.row) && !self.agreed.contains(&row.row) => {
                     self.shown.insert(row.row, account);
                     self.requests_left += 1;
                     let first = self.first_place();
                     self.singly.insert(first, row);
+                }
+                // `GET` shows what its update cleared.
+                Some(_) if self.is_in_doubt(row) => {
+                    self.requests_left += 1;
+                    self.read_singly(row);
                 }
                 // `GET` shows whether it has another name, or the list truncates it.
                 Some(account) if !self.still_matches(row, &account) => {
@@ -224,12 +224,6 @@ impl Machine {
                 }
             }
             self.agreed.insert(row.row);
-        } else {
-            let hidden = self.hidden(row, &changes, &account);
-            if !hidden.is_empty() {
-                records.extend(self.read_item(row, &hidden));
-                return records;
-            }
         }
         let was_in_doubt = self.is_in_doubt(row);
         if was_in_doubt && let Some(in_doubt) = &mut self.in_doubt {
@@ -250,7 +244,12 @@ impl Machine {
                 return records;
             }
         }
-        let finished = self.take_account(row, changes, account, false);
+        let hidden = self.hidden(row, &changes, &account);
+        let finished = if hidden.is_empty() {
+            self.take_account(row, changes, account, false)
+        } else {
+            self.read_item(row, &hidden)
+        };
         if was_in_doubt && finished.is_some() {
             // The run does not write the row again, and its account still had the members, or someone changed them.
             self.in_doubt = None;
@@ -280,11 +279,14 @@ impl Machine {
             self.disputed.push_back(row);
             return None;
         }
+        // Other rows no longer wait for this one.
+        self.unproven.take_if(|unproven| *unproven == row.row);
         let error = format!(
             "the list showed a value of {} when the plan was made, but GET shows none, so an update could clear a \
-             value that GET hides. If the field is really empty, or its value may go, use retry_failed(){} with \
-             on_unknown_member=\"clear\"",
+             value that GET hides. If the field is really empty, or its value may go, use apply(rows=[{}], \
+             on_conflict=\"overwrite\", on_unknown_member=\"clear\"){}",
             hidden.join(", "),
+            row.row,
             if self.settings.is_revert { ON_REVERT } else { "" }
         );
         let status = if row.was_sent { Status::Unknown } else { Status::Conflict };

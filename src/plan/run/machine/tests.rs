@@ -1461,11 +1461,11 @@ fn a_row_whose_turn_the_run_keeps_is_read_and_written_before_all_others() {
     for _ in 0..20 {
         machine.overtaken();
         machine.claimed(update.row);
-        assert_eq!((machine.next(now), machine.next_kept()), (Next::Request, Some(row)), "however often");
+        assert_eq!((machine.next(now), machine.next_kept(now)), (Next::Request, Some(row)), "however often");
         let Some(Request::Account { row: read }) = machine.start(now) else { panic!("the row is read at once") };
         assert_eq!(read.row, row);
         machine.looked_at_account(read, bergen(), Ok(account(1)), now);
-        assert_eq!((machine.next(now), machine.next_kept()), (Next::Request, Some(row)), "however often");
+        assert_eq!((machine.next(now), machine.next_kept(now)), (Next::Request, Some(row)), "however often");
         let Some(Request::Update(next)) = machine.start(now) else { panic!("the row is written at once") };
         assert_eq!(next.row.row, row);
     }
@@ -1661,6 +1661,45 @@ fn a_doubt_ends_when_its_row_is_not_written_again_and_its_account_still_has_the_
     });
     assert_eq!(written, [1, 2, 3, 4, 5, 6]);
     assert!(machine.into_stop().is_none());
+}
+
+#[test]
+fn a_row_whose_item_cannot_be_read_after_a_lost_answer_holds_up_no_other_and_hides_no_loss() {
+    for has_stage in [false, true] {
+        let open = rows_with_phones(3).into_iter().map(|row| OpenRow { position: None, ..row }).collect();
+        let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS);
+        let whole = |id: i64| {
+            let phone = with(id, "phone", "1");
+            if has_stage { with_stage_of(id, phone) } else { phone }
+        };
+        // The update that got no answer has cleared both.
+        let shown = |id, written: &[i64]| if id == 1 && !written.is_empty() { account(id) } else { whole(id) };
+        let (written, _) = run_in_order(&mut machine, shown, |machine, update, _, now| {
+            let id = update.account.id;
+            let sent = ContactAccount { city: Some("Bergen".into()), ..whole(id) };
+            machine.wrote(update, if id == 1 { Err(lost_answer()) } else { Ok(sent) }, now)
+        });
+        let stop = machine.into_stop();
+        if has_stage {
+            assert_eq!(written, [1]);
+            assert!(matches!(&stop, Some(RunError::ClearedMembers { row: 0, is_written: true, .. })), "{stop:?}");
+        } else {
+            assert_eq!(written, [1, 2, 3]);
+            assert!(stop.is_none(), "{stop:?}");
+        }
+    }
+}
+
+#[test]
+fn an_item_that_agrees_with_an_account_in_doubt_lets_its_row_be_sent_again() {
+    let mut open = rows_with_phones(1);
+    open[0].was_sent = true;
+    let at_risk = AtRisk { row: 0, members: stage(), is_of_parent: false };
+    let mut machine = Machine::new(open, None, SETTINGS).sparing(Vec::new(), Some(at_risk));
+    assert_eq!(look_at_account(&mut machine, staged, at(0)), []);
+    assert_eq!(look_at_page(&mut machine, staged), []);
+    assert_eq!(look_at_account(&mut machine, staged, at(0)), []);
+    assert_eq!(next_update(&mut machine, at(0)).account.id, 1);
 }
 
 #[test]
