@@ -10,8 +10,8 @@ use crate::plan::Status;
 /// The last update of a row, according to the reverts of a plan.
 #[derive(Debug, Clone, Copy)]
 enum Last {
-    /// A revert sent it. Its depth is 1 for a revert of the plan, 2 for a revert of that, and so on. `listed` is that of
-    /// the row in the revert.
+    /// A revert sent it. Its depth is 1 for a revert of the plan, 2 for a revert of that, and so on. `listed` is that
+    /// of the row in the revert.
     Of { revert: usize, depth: u32, listed: u32 },
     /// A revert may have written it, and no answer says so.
     InDoubt,
