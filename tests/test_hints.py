@@ -505,7 +505,6 @@ def an_account_that_has_another_stage_after_its_update(case: Case) -> None:
 @follows(
     ("src/plan/run/machine/reads.rs", 'on_unknown_member="clear"'),
     ("src/plan/run/machine/reads.rs", 'on_conflict="overwrite"'),
-    ("src/plan/run/machine/reads.rs", "rows="),
 )
 def a_value_that_only_the_list_showed(case: Case) -> None:
     items = [account.to_dict(by_alias=True) for account in case.service.accounts.values()]
