@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import replyio
+from replyio._again import Opening
 from replyio._cli_words import Words
 from replyio.sandbox import Deviations, Fault, Sandbox
 from support import environment
@@ -458,3 +459,11 @@ def test_a_plan_that_is_given_as_a_table_and_a_table_as_a_plan_are_told_with_the
     for words in (*plan, status, apply):
         shell.done(words)
     assert shell.cities == {"Bergen": 12}
+
+
+@pytest.mark.parametrize("revert", ["", " on the plan of the revert"])
+@pytest.mark.parametrize("clears", [False, True])
+def test_the_call_that_sends_one_row_is_a_command(revert: str, clears: bool) -> None:
+    call = 'apply(rows=[3], on_conflict="overwrite"' + (', on_unknown_member="clear"' if clears else "") + ")" + revert
+    command = "replyio apply a.replyplan --rows 3 --on-conflict overwrite" + " --on-unknown-member clear" * clears
+    assert Words("status", Opening("a.replyplan")).of(f"to send it, use {call}") == f"to send it, use `{command}`"
