@@ -387,6 +387,15 @@ fn change(file: &PlanFile, rows: &[u64]) {
     }
 }
 
+/// Changes rows by a plan and restores them by its revert. Returns this revert and its own.
+fn reverted(file: &PlanFile, rows: &[u64]) -> (PlanFile, PlanFile) {
+    change(file, rows);
+    let first = file.revert_file().unwrap();
+    change(&first, rows);
+    let back = first.revert_file().unwrap();
+    (first, back)
+}
+
 /// The name of the revert for which a run of a plan is refused.
 fn held_by(file: &PlanFile) -> Option<String> {
     let revert = file.reverted_by().unwrap();
@@ -566,10 +575,7 @@ fn a_row_that_its_plan_has_sent_after_a_revert_is_reverted_again() {
 fn a_revert_restores_what_the_revert_of_a_revert_has_overwritten() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
-    change(&file, &[0]);
-    let first = file.revert_file().unwrap();
-    change(&first, &[0]);
-    let back = first.revert_file().unwrap();
+    let (_, back) = reverted(&file, &[0]);
     let colleague = vec![(Field::City, text("Paris"))];
     send(&back.start_run().unwrap(), 0, colleague, finished(Status::Changed, None));
     let second = file.revert_file().unwrap();
@@ -604,10 +610,7 @@ fn a_revert_knows_what_the_list_showed_in_the_fields_that_its_plan_kept() {
 fn every_second_generation_writes_what_the_table_says() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
-    change(&file, &[0]);
-    let first = file.revert_file().unwrap();
-    change(&first, &[0]);
-    let back = first.revert_file().unwrap();
+    let (first, back) = reverted(&file, &[0]);
     let facts = |file: &PlanFile| (file.header().generation, file.header().is_revert(), file.header().is_of_table());
     assert_eq!([&file, &first, &back].map(facts), [(0, false, true), (1, true, false), (2, true, true)]);
     let reopened = PlanFile::open(back.path()).unwrap();
@@ -639,10 +642,7 @@ fn reverts_are_found_behind_a_gap_and_the_next_has_the_next_number() {
 fn a_revert_that_cannot_be_read_holds_its_plan_and_undoes_nothing() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
-    change(&file, &[0]);
-    let first = file.revert_file().unwrap();
-    change(&first, &[0]);
-    let second = first.revert_file().unwrap();
+    let (first, second) = reverted(&file, &[0]);
     change(&second, &[0]);
     assert_eq!(held_by(&file), None);
     let damage = |path: &std::path::Path| {

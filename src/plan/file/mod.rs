@@ -327,7 +327,7 @@ impl PlanFile {
     }
 }
 
-/// A plan with the name of a revert would be in the way of the next revert.
+/// If a plan had the name of a revert, the next revert would be refused.
 fn is_a_revert(path: &Path) -> FileError {
     let what = "is the revert of another plan; choose another name with save_as=";
     FileError::new(path, FileErrorKind::Foreign(what.to_owned()))

@@ -208,7 +208,7 @@ impl PlanFile {
             if is_complete && is_current && its.held_by.is_none() && !its.is_undone {
                 undone_at_ms = undone_at_ms.max(Some(created_at_ms));
             }
-            // A part of what this revert wrote was taken back, so a revert from before is no longer complete.
+            // A later revert restored what this one wrote, so a revert that was made before is no longer complete.
             retracted_at_ms = retracted_at_ms.max(its.held_at_ms);
             if !counts.is_empty() && !its.is_undone {
                 standing.held_by = Some(Hold { revert: path, error: None });

@@ -164,7 +164,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The longest time to wait for the turn before other rows go first.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
-/// The longest time to wait for the turn of a row that was overtaken. Other rows go on meanwhile.
+/// The longest time to wait for the turn of a row that was overtaken. The run continues with other rows meanwhile.
 const LONGEST_CLAIM: Duration = Duration::from_secs(420);
 
 /// The longest time to keep the turn of an account without a request. Other processes wait for it.
