@@ -83,9 +83,19 @@ pub(crate) fn is_blank(text: &str) -> bool {
     text.chars().all(|character| character.is_whitespace() || is_ignorable(character))
 }
 
+/// Returns whether a text begins and ends with a visible ASCII character, as nearly every text does.
+#[cfg(feature = "plan")]
+pub(crate) fn has_plain_ends(text: &str) -> bool {
+    let ends = text.as_bytes().first().zip(text.as_bytes().last());
+    ends.is_some_and(|(first, last)| first.is_ascii_graphic() && last.is_ascii_graphic())
+}
+
 /// Returns whether a text begins or ends with white space or with a character for which fonts show nothing.
 #[cfg(feature = "plan")]
 pub(crate) fn has_hidden_ends(text: &str) -> bool {
+    if has_plain_ends(text) {
+        return false;
+    }
     let is_hidden = |character: char| character.is_whitespace() || !is_visible(character);
     let mut last = text.chars().rev();
     text.starts_with(is_hidden) || last.next().is_some_and(|end| is_hidden(end) && !joins(last.next(), end, None))

@@ -10,7 +10,7 @@ use super::names::Role;
 use super::{LONGEST_CELL, Options, Place, RowFault};
 use crate::account::{CompanySize, Field};
 use crate::plan::{Cell, MatchOn, Mode, Nulls, Suspicion};
-use crate::text::has_hidden_ends;
+use crate::text::{has_hidden_ends, has_plain_ends};
 
 /// The most refused company sizes to remember, because finding a suggestion takes long.
 const SIZES_REMEMBERED: usize = 1000;
@@ -97,7 +97,7 @@ pub(super) fn cells(
                     add(row, "is longer than 512 KiB, the limit for a cell");
                     continue;
                 }
-                let trimmed = text.trim_matches(is_unseen);
+                let trimmed = trimmed(text);
                 if is_spreadsheet_error(trimmed) {
                     add(row, "is a spreadsheet error, not a value");
                     continue;
@@ -152,10 +152,10 @@ fn is_spreadsheet_error(text: &str) -> bool {
 
 /// Splits a text such as `Err:502` into its word and its number of three digits.
 fn numbered(text: &str) -> Option<(&str, u16)> {
-    let (word, number) = text.rsplit_once(':')?;
-    let number = number.trim_start();
-    let is_number = number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit());
-    Some((word.trim_end(), number.parse().ok().filter(|_| is_number)?))
+    let (word, number) = text.split_at_checked(text.len().checked_sub(3)?)?;
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse().ok().filter(|_| is_number)?;
+    Some((word.trim_end().strip_suffix(':')?.trim_end(), number))
 }
 
 /// Returns whether a text has the letters of an error value only.
@@ -168,16 +168,21 @@ fn is_unseen(character: char) -> bool {
     character.is_whitespace() || is_invisible(character)
 }
 
+/// Returns a text without white space and invisible characters at its beginning and end.
+fn trimmed(text: &str) -> &str {
+    if has_plain_ends(text) { text } else { text.trim_matches(is_unseen) }
+}
+
 /// Returns whether a text that is written as it is may be a mistake.
 pub fn is_suspicious(text: &str) -> bool {
-    is_odd(text.trim_matches(is_unseen)) || is_damaged(text) || has_hidden_ends(text)
+    is_odd(trimmed(text)) || is_damaged(text) || has_hidden_ends(text)
 }
 
 /// Returns whether a text often means an empty value: one of several words, or dashes, dots or question marks only.
 pub fn means_nothing(text: &str) -> bool {
     const LONGEST_WORD: usize = 10;
     let is_stroke = |character: char| matches!(character, '-' | '.' | '?' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '…');
-    let text = text.trim_matches(is_unseen);
+    let text = trimmed(text);
     match text.as_bytes().first() {
         // Dashes of more than one byte begin with 0xe2.
         Some(b'-' | b'.' | b'?' | 0xe2) if text.chars().all(is_stroke) => true,
@@ -238,10 +243,13 @@ fn is_damaged(text: &str) -> bool {
     let is_foreign = |character: char| {
         character == char::REPLACEMENT_CHARACTER || (character.is_control() && !matches!(character, '\t' | '\n' | '\r'))
     };
-    text.chars().any(is_foreign)
-        || text.split('&').skip(1).any(begins_entity)
-        || text.split("_x").skip(1).any(ends_escape)
-        || is_misread(text)
+    // A fold looks at many bytes at once; `any` does not.
+    let has = |is_meant: fn(u8) -> bool| text.bytes().fold(false, |has, byte| has | is_meant(byte));
+    // Nearly every text ends here.
+    has(|byte| !matches!(byte, b' '..=b'~' if byte != b'&' && byte != b'_'))
+        && ((has(|byte| !matches!(byte, b' '..=b'~')) && (text.chars().any(is_foreign) || is_misread(text)))
+            || text.split('&').skip(1).any(begins_entity)
+            || text.match_indices('_').any(|(start, _)| text.as_bytes().get(start..).is_some_and(begins_escape)))
 }
 
 /// Returns whether a text is UTF-8 that was read as windows-1252: `BÃ¦rum`. Nearly every other text lacks the letters
@@ -264,17 +272,16 @@ fn begins_entity(text: &str) -> bool {
     NAMES.contains(&name) || name.strip_prefix('#').is_some_and(is_number)
 }
 
-/// Returns whether the text behind a `_x` is that of `_x000D_`.
-fn ends_escape(text: &str) -> bool {
-    matches!(text.as_bytes(), [a, b, c, d, b'_', ..] if [a, b, c, d].iter().all(|byte| byte.is_ascii_hexdigit()))
+/// Returns whether a text begins with an escape such as `_x000D_`.
+fn begins_escape(text: &[u8]) -> bool {
+    matches!(text, [b'_', b'x', a, b, c, d, b'_', ..] if [a, b, c, d].iter().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Returns whether a text looks like an error of `LibreOffice`, which translates the word: `Błąd:502`.
 fn is_numbered_error(text: &str) -> bool {
-    text.ends_with(|last: char| last.is_ascii_digit())
-        && numbered(text).is_some_and(|(word, number)| {
-            (501..540).contains(&number) && !word.is_empty() && word.chars().all(char::is_alphabetic)
-        })
+    numbered(text).is_some_and(|(word, number)| {
+        (501..540).contains(&number) && !word.is_empty() && word.chars().all(char::is_alphabetic)
+    })
 }
 
 fn key(cell: Option<Cell<'_>>, match_on: MatchOn) -> Option<&'static str> {

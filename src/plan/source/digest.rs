@@ -16,6 +16,9 @@ impl Table {
         for word in [options.mode.as_str(), options.nulls.as_str(), options.match_on.as_str()] {
             sum.text(word);
         }
+        for field in self.fields() {
+            sum.text(field.name());
+        }
         for row in 0..self.len() {
             sum.tag(b'r');
             match self.key(row) {
@@ -23,8 +26,10 @@ impl Table {
                 Key::Text(text) => sum.text(text),
                 Key::Missing => sum.tag(b'-'),
             }
-            for (field, cell) in self.row(row) {
-                sum.text(field.name());
+            // A row of mappings can lack a column.
+            for (column, cell) in (0..).zip(self.cells(row)) {
+                let Some(cell) = cell else { continue };
+                sum.tag(column);
                 match cell {
                     Cell::Empty => sum.tag(b'-'),
                     Cell::Text(text) => sum.text(text),

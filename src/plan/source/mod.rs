@@ -260,8 +260,13 @@ impl Table {
 
     /// Returns the cells of a row. Omits a field that the row does not contain, as an object of JSON Lines may.
     pub fn row(&self, row: u64) -> impl Iterator<Item = (Field, Cell<'_>)> {
+        self.fields.iter().zip(self.cells(row)).filter_map(|(field, cell)| Some((*field, cell?)))
+    }
+
+    /// Returns the cell of a row in each column; `None` where the row does not contain the column.
+    fn cells(&self, row: u64) -> impl Iterator<Item = Option<Cell<'_>>> {
         let place = self.place(row);
-        self.columns.iter().filter_map(move |(field, column)| Some((*field, column.cell(place?)?)))
+        self.columns.iter().map(move |(_, column)| column.cell(place?))
     }
 
     /// Returns every fault of every cell, in the order of the rows. A row may have several.
