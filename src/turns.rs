@@ -177,13 +177,14 @@ impl AccountTurns {
             permit.forget();
         }
         let mut turn = Turn::of(self);
-        let mut is_locked = false;
-        if let Some(other) = self.elsewhere.as_ref().filter(|_| self.yields()).map(|(other, _)| other) {
+        let mut is_locked = turn.lock();
+        if let Some(other) = self.elsewhere.as_ref().filter(|_| turn.yields()).map(|(other, _)| other) {
+            turn.unlock();
             // Before the wait, because the caller may give up during it.
             lock(&other.yield_rests).insert(self.entry.id, Instant::now() + YIELD_REST);
             tokio::time::sleep(LONGEST_YIELD).await;
             is_locked = turn.lock();
-            if !is_locked || self.waiter().is_none() {
+            if !turn.is_awaited() {
                 lock(&other.yield_rests).remove(&self.entry.id);
             }
         }
@@ -202,28 +203,14 @@ impl AccountTurns {
         let permit = self.entry.turn.try_acquire().ok()?;
         permit.forget();
         let mut turn = Turn::of(self);
-        (!self.yields() && turn.lock()).then_some(turn)
-    }
-
-    /// Returns whether to let another process go first. Otherwise a process that changes an account again and again
-    /// would leave it no moment to take the turn.
-    fn yields(&self) -> bool {
-        let Some((other, _)) = self.elsewhere.as_ref().filter(|_| self.waiter().is_some()) else { return false };
-        let mut rests = lock(&other.yield_rests);
-        let now = Instant::now();
-        rests.retain(|_, until| *until > now);
-        !rests.contains_key(&self.entry.id)
-    }
-
-    /// Returns another process that waits for the turn; 0 if it cannot be named.
-    fn waiter(&self) -> Option<u32> {
-        self.elsewhere.as_ref().and_then(|(other, place)| other.file.waiter(*place))
+        (turn.lock() && !turn.yields()).then_some(turn)
     }
 
     /// Returns the other process that has the turn, or that goes first; 0 if it cannot be named.
     pub(crate) fn other_process(&self) -> Option<u32> {
         let holder = self.elsewhere.as_ref().and_then(|(other, place)| other.file.holder(*place));
-        holder.or_else(|| self.waiter().filter(|_| self.entry.turn.available_permits() > 0))
+        let waiter = || self.elsewhere.as_ref().and_then(|(other, place)| other.file.waiter(*place));
+        holder.or_else(|| waiter().filter(|_| self.entry.turn.available_permits() > 0))
     }
 }
 
@@ -253,6 +240,28 @@ impl Turn {
         true
     }
 
+    /// Lets other processes have the account.
+    fn unlock(&mut self) {
+        if let Some(locked) = self.locked.take() {
+            locked.end();
+        }
+    }
+
+    /// Returns whether another process waits for the turn, which this one has locked.
+    fn is_awaited(&self) -> bool {
+        self.locked.as_ref().is_some_and(Locked::is_awaited)
+    }
+
+    /// Returns whether to let another process go first. Otherwise a process that changes an account again and again
+    /// would leave it no moment to take the turn.
+    fn yields(&self) -> bool {
+        let Some((other, _)) = self.account.elsewhere.as_ref().filter(|_| self.is_awaited()) else { return false };
+        let mut rests = lock(&other.yield_rests);
+        let now = Instant::now();
+        rests.retain(|_, until| *until > now);
+        !rests.contains_key(&self.id())
+    }
+
     /// Returns whether every other caller of this machine is kept out, as far as they can be.
     #[cfg(feature = "plan")]
     pub(crate) fn excludes_others(&self) -> bool {
@@ -280,9 +289,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let has_written = *self.has_written.get_mut();
-        if let Some(locked) = self.locked.take() {
-            locked.end();
-        }
+        self.unlock();
         let entry = &self.account.entry;
         entry.writes.fetch_add(u64::from(has_written), Ordering::AcqRel);
         entry.turn.add_permits(1);

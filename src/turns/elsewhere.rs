@@ -150,6 +150,11 @@ impl Locked {
         }
     }
 
+    /// Returns whether another process waits for the account.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.open.file.as_ref().is_some_and(|file| holder_of(file, self.place.waiting()).is_some())
+    }
+
     /// Lets others have the account.
     pub(super) fn end(self) {
         if let Some(file) = self.open.file() {
@@ -188,6 +193,13 @@ struct State {
     rests_until: Option<Instant>,
 }
 
+impl State {
+    /// Returns whether to try the first folder again.
+    fn is_due(&self) -> bool {
+        self.rests_until.is_some_and(|until| until <= Instant::now())
+    }
+}
+
 /// The files that this process has open. It opens each only once, by whatever path, because closing one of two
 /// descriptors of a file would give up all its locks.
 static FILES: PerProcess<Mutex<Vec<Known>>> = PerProcess::new();
@@ -224,12 +236,14 @@ impl Elsewhere {
 
     /// Tries to lock an account.
     pub(super) fn try_lock(&self, place: Place) -> Attempt {
-        // The second attempt is for a file that was deleted or moved just now.
-        for _ in 0..2 {
-            let open = self.open();
-            let Some((open, file)) = open.as_ref().and_then(|open| Some((open, open.file()?))) else { break };
+        // The file of the last turn is nearly always the one of now. The third attempt is for a file that was deleted or
+        // moved after it was opened.
+        for open in [Self::last, Self::open, Self::open] {
+            let open = open(self);
+            let Some((open, file)) = open.as_ref().and_then(|open| Some((open, open.file.as_ref()?))) else { continue };
             let locked = fcntl(file, FcntlArg::F_SETLK(&lock_of(place.turn(), kind::WRITE)));
-            if self.open().is_none_or(|now| !Arc::ptr_eq(&now, open)) {
+            // Another process that comes now must find the lock, so this follows it.
+            if !self.is_current(open) {
                 if locked.is_ok() {
                     unlock(file, place.turn());
                 }
@@ -259,13 +273,13 @@ impl Elsewhere {
     /// Lets other processes know that this one waits for an account.
     pub(super) fn wait(&self, place: Place) -> Option<Waiting> {
         let open = self.open()?;
-        fcntl(open.file()?, FcntlArg::F_SETLK(&lock_of(place.waiting(), kind::READ))).ok()?;
+        fcntl(open.file.as_ref()?, FcntlArg::F_SETLK(&lock_of(place.waiting(), kind::READ))).ok()?;
         Some(Waiting { open, place })
     }
 
     /// Returns another process that waits for an account; 0 if it cannot be named.
     pub(super) fn waiter(&self, place: Place) -> Option<u32> {
-        holder_of(self.open()?.file()?, place.waiting())
+        holder_of(self.open()?.file.as_ref()?, place.waiting())
     }
 
     /// Returns the marks that the last update of an account by any process of this machine has left. Returns `None`
@@ -273,7 +287,7 @@ impl Elsewhere {
     #[cfg(any(feature = "plan", test))]
     pub(super) fn marks(&self, place: Place) -> Option<Marks> {
         let open = self.open();
-        let Some(file) = open.as_ref().and_then(|open| open.file()) else { return Some(Marks::default()) };
+        let Some(file) = open.as_ref().and_then(|open| open.file.as_ref()) else { return Some(Marks::default()) };
         let marks = place.marks(file);
         // After the marks: a process that locks the account later leaves another one.
         marks.filter(|_| holder_of(file, place.turn()).is_none())
@@ -281,23 +295,36 @@ impl Elsewhere {
 
     /// Returns the process that has locked an account; 0 if it cannot be named.
     pub(super) fn holder(&self, place: Place) -> Option<u32> {
-        holder_of(self.open()?.file()?, place.turn())
+        holder_of(self.open()?.file.as_ref()?, place.turn())
     }
 
-    /// Returns the file that other processes use now.
+    /// Returns the file that other processes use now. Its descriptor is its own.
     fn open(&self) -> Option<Arc<Open>> {
         let mut state = lock(&self.state);
-        let rests = state.rests_until.is_some_and(|until| Instant::now() < until);
         match &state.open {
-            Some((open, path)) if (rests || state.rests_until.is_none()) && open.is_at(path) => {
+            Some((open, path)) if !state.is_due() && open.is_at(path) && open.file().is_some() => {
                 return Some(Arc::clone(open));
             }
-            None if rests => return None,
+            None if state.rests_until.is_some() && !state.is_due() => return None,
             _ => {}
         }
         let (open, rest) = Open::in_first(&self.folders);
         *state = State { open, rests_until: rest.map(|rest| Instant::now() + rest) };
         state.open.as_ref().map(|(open, _)| Arc::clone(open))
+    }
+
+    /// Returns the file that other processes used at the last turn, which may have been moved since. Its descriptor is
+    /// its own.
+    fn last(&self) -> Option<Arc<Open>> {
+        let state = lock(&self.state);
+        let (open, _) = state.open.as_ref().filter(|_| !state.is_due())?;
+        open.file().is_some().then(|| Arc::clone(open))
+    }
+
+    /// Returns whether this is still the file that other processes use.
+    fn is_current(&self, open: &Arc<Open>) -> bool {
+        let state = lock(&self.state);
+        state.open.as_ref().is_some_and(|(now, path)| Arc::ptr_eq(now, open) && open.is_at(path))
     }
 
     /// Closes the file until it is needed again. A turn that is taken, and other clients, keep it open.
@@ -387,9 +414,9 @@ impl Open {
         self.file.as_ref().filter(|_| process::id() == self.process).filter(is_this)
     }
 
-    /// Returns whether a path leads to this file, and the descriptor is its own.
+    /// Returns whether a path leads to this file.
     fn is_at(&self, path: &Path) -> bool {
-        fs::symlink_metadata(path).is_ok_and(|found| id_of(&found) == self.id) && self.file().is_some()
+        fs::symlink_metadata(path).is_ok_and(|found| id_of(&found) == self.id)
     }
 }
 

@@ -34,6 +34,10 @@ impl Locked {
         match *self {}
     }
 
+    pub(super) fn is_awaited(&self) -> bool {
+        match *self {}
+    }
+
     pub(super) fn end(self) {
         match self {}
     }

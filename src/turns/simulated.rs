@@ -39,6 +39,12 @@ impl Locked {
         seed::mark_account(self.process, self.place.0);
     }
 
+    /// Says nothing: in a seed, it is chance who comes first.
+    #[expect(clippy::unused_self, reason = "as with a file")]
+    pub(super) const fn is_awaited(&self) -> bool {
+        false
+    }
+
     pub(super) fn end(self) {
         seed::unlock_account(self.process, self.place.0);
     }
