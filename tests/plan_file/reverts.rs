@@ -572,6 +572,115 @@ fn a_row_that_its_plan_has_sent_after_a_revert_is_reverted_again() {
 }
 
 #[test]
+fn a_row_whose_update_was_in_flight_after_a_revert_is_reverted_again() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    end(&file, &[1], Status::Unknown);
+    change(&file.revert_file().unwrap(), &[0, 1]);
+    assert_eq!(rows(&file), []);
+    block_on(file.start_run().unwrap().store(mark_sent(1, NOW + 1))).unwrap();
+    assert_eq!(rows(&file).iter().map(|row| row.row).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_revert_that_is_older_than_a_revert_of_another_one_is_not_resumed() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0]);
+    let empty = file.revert_file().unwrap();
+    assert_eq!(numbers(&empty), [0_u64; 0]);
+    change(&first.revert_file().unwrap(), &[0]);
+    let third = file.revert_file().unwrap();
+    assert_eq!(third.path(), folder.path().join("plan.revert3.replyio"));
+    assert_eq!(numbers(&third), [0]);
+
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0, 1, 2]);
+    let first = file.revert_file().unwrap();
+    end(&first, &[0], Status::Conflict);
+    change(&first, &[1, 2]);
+    assert_eq!(numbers(&file.revert_file().unwrap()), [0]);
+    change(&first.revert_file().unwrap(), &[1, 2]);
+    assert_eq!(numbers(&file.revert_file().unwrap()), [0, 1, 2]);
+}
+
+#[test]
+fn a_revert_of_a_revert_is_not_resumed_after_a_newer_revert_of_the_plan() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (_, back) = reverted(&file, &[0, 1]);
+    change(&back, &[0]);
+    assert_eq!(held_by(&back), None);
+    let second = file.revert_file().unwrap();
+    assert_eq!(held_by(&back).as_deref(), Some("plan.revert2.replyio"));
+    change(&second.revert_file().unwrap(), &[]);
+    assert_eq!(held_by(&back), None, "the newer revert was undone");
+}
+
+#[test]
+fn a_plan_is_not_reverted_while_a_run_uses_a_revert_of_its_revert() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (_, back) = reverted(&file, &[0, 1]);
+    let run = back.start_run().unwrap();
+    let error = file.revert_file().err().unwrap();
+    assert!(matches!(error.kind(), FileErrorKind::Locked(_)), "{error}");
+    assert_eq!(error.path(), back.path());
+    drop(run);
+    file.revert_file().unwrap();
+}
+
+#[test]
+fn the_times_of_updates_decide_which_file_wrote_a_row_last() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (_, back) = reverted(&file, &[0]);
+    let at = |at_ms| Finished::new(Status::Changed, at_ms);
+    block_on(back.start_run().unwrap().store(mark_sent(0, NOW + 1))).unwrap();
+    let second = file.revert_file().unwrap();
+    send(&second.start_run().unwrap(), 0, Vec::new(), at(NOW + 2));
+    assert_eq!(rows(&file), []);
+    send(&back.start_run().unwrap(), 0, Vec::new(), at(NOW + 3));
+    assert_eq!(rows(&file).len(), 1);
+}
+
+#[test]
+fn a_value_that_the_plan_never_wrote_is_not_expected_by_its_revert() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0]);
+    let first = file.revert_file().unwrap();
+    // With permission to overwrite, the revert overwrites what a colleague wrote. Its own revert restores that.
+    send(&first.start_run().unwrap(), 0, vec![(Field::City, text("Paris"))], finished(Status::Changed, None));
+    change(&first.revert_file().unwrap(), &[0]);
+    let city = |changes: &[Change]| changes.iter().find(|change| change.field == Field::City).unwrap().clone();
+    let Change { before, after, .. } = city(&planned(0).changes);
+    assert_eq!(city(&rows(&file)[0].changes), Change::new(Field::City, after, before));
+}
+
+#[test]
+fn only_an_answer_with_the_previous_value_puts_a_restored_row_in_doubt() {
+    let restored = |finished: Finished| {
+        let folder = Folder::new();
+        let file = build(&folder.plan(), 10).unwrap();
+        change(&file, &[0]);
+        send(&file.revert_file().unwrap().start_run().unwrap(), 0, Vec::new(), finished);
+        rows(&file).is_empty()
+    };
+    let changed = || finished(Status::Changed, None);
+    let city = planned(0).changes.iter().find(|change| change.field == Field::City).unwrap().clone();
+    let answered = |value: Value| Finished { answered: vec![(Field::City, value)], ..changed() };
+    assert!(restored(changed()));
+    assert!(restored(answered(text("trimmed"))));
+    assert!(restored(Finished { left: vec![Field::Phone], stored_otherwise: true, ..changed() }));
+    assert!(!restored(answered(city.after)), "the service may have ignored the update");
+}
+
+#[test]
 fn a_revert_restores_what_the_revert_of_a_revert_has_overwritten() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();

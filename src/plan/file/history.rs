@@ -1,111 +1,190 @@
-//! Which of a plan, its reverts and their reverts has written a row last.
+//! A plan, its reverts, their reverts and so on: which of these files has written a row last.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::schema::{StoredEdit, StoredRow};
-use super::{FileError, PlanFile, Reader};
+use super::{FileError, PlanFile, Reader, owner};
 use crate::plan::Status;
 
-/// The last update of a row, according to the reverts of a plan.
-#[derive(Debug, Clone, Copy)]
-enum Last {
-    /// A revert sent it. Its depth is 1 for a revert of the plan, 2 for a revert of that, and so on. `listed` is that
-    /// of the row in the revert.
-    Of { revert: usize, depth: u32, listed: u32 },
-    /// A revert may have written it, and no answer says so.
-    InDoubt,
+/// The plan of a table and all files that come from it, in the order in which they were created.
+pub(super) struct Family {
+    members: Vec<Member>,
+    /// The file whose rows are to be reverted.
+    plan: usize,
 }
 
-impl Last {
-    /// Returns the same, as the plan that this one reverts has to see it.
-    fn one_deeper(self) -> Self {
-        match self {
-            Self::Of { revert, depth, listed } => Self::Of { revert, depth: depth + 1, listed },
-            Self::InDoubt => Self::InDoubt,
-        }
-    }
+struct Member {
+    file: PlanFile,
+    /// The state of its writes.
+    writes: String,
+    reader: OnceCell<Reader>,
+}
+
+/// An update of a row that a file has sent.
+#[derive(Debug, Clone, Copy)]
+struct Write {
+    member: usize,
+    at_ms: Option<i64>,
+    /// That of the row.
+    listed: u32,
+    /// Whether an answer says that the account got the values.
+    is_certain: bool,
 }
 
 /// The file that has the current values of a row.
 pub(super) enum Holder {
-    /// The plan itself.
+    /// The plan itself, as far as is known.
     Plan,
-    /// A revert of a revert, which has written the values of the plan again: its number, and `listed` of its row.
+    /// Another file that writes the same values as the plan: its number, and `listed` of its row.
     Again(usize, u32),
-    /// A revert, which has restored the values of before the plan.
+    /// A file that restores what the plan has overwritten.
     Restored,
 }
 
-/// What the reverts of a plan have done to its rows.
-pub(super) struct History {
-    reverts: Vec<(PlanFile, OnceCell<Reader>)>,
-    rows: Rows,
-}
-
-/// The last updates, each with the time after which the plan has not sent the row; `None` if it has sent nothing since.
-type Rows = HashMap<u64, (Last, Option<i64>)>;
-
-impl History {
-    /// Reads the reverts of a plan.
+impl Family {
+    /// Opens the files that belong to a plan.
     ///
     /// # Errors
     /// Returns [`FileError`] if one of the files cannot be read.
     pub(super) fn of(plan: &PlanFile) -> Result<Self, FileError> {
-        let mut reverts = Vec::new();
-        let rows = collect(plan, &mut reverts)?;
-        Ok(Self { reverts: reverts.into_iter().map(|revert| (revert, OnceCell::new())).collect(), rows })
+        let root = plan.ancestors().pop().unwrap_or_else(|| plan.clone());
+        let mut members = Vec::new();
+        collect(root, &mut members)?;
+        members.sort_by_key(|member| member.file.header().created_at_ms);
+        let identity = &plan.header().identity;
+        let plan = members.iter().position(|member| member.file.header().identity == *identity).unwrap_or_default();
+        Ok(Self { members, plan })
     }
 
-    /// Returns the file that has the current values of a row of the plan.
-    pub(super) fn holder(&self, row: &StoredRow) -> Holder {
-        match last_of(&self.rows, row) {
-            Some(Last::Of { depth, .. }) if depth % 2 == 1 => Holder::Restored,
-            Some(Last::Of { revert, listed, .. }) => Holder::Again(revert, listed),
-            Some(Last::InDoubt) | None => Holder::Plan,
-        }
+    /// Returns when the newest file was created, in milliseconds since 1970.
+    pub(super) fn newest_ms(&self) -> i64 {
+        self.members.iter().map(|member| member.file.header().created_at_ms).max().unwrap_or_default()
     }
 
-    /// Returns what the file of a revert has of the fields of a row.
+    /// Refuses to continue while a run uses one of the other files: it may write rows that were read already.
     ///
     /// # Errors
-    /// Returns [`FileError`] if the file cannot be read.
-    pub(super) fn edits_of_row(&self, revert: usize, row: u64) -> Result<Vec<StoredEdit>, FileError> {
-        let Some((file, reader)) = self.reverts.get(revert) else { return Ok(Vec::new()) };
+    /// Returns [`FileErrorKind::Locked`](super::FileErrorKind::Locked).
+    pub(super) fn refuse_if_in_use(&self) -> Result<(), FileError> {
+        let others = self.members.iter().enumerate().filter(|(member, _)| *member != self.plan);
+        others.filter(|(_, other)| owner::running(other.file.real_path()).is_some()).try_for_each(|(_, other)| {
+            // A killed process stays in the file.
+            other.file.start_run().map(drop)
+        })
+    }
+
+    /// Returns whether a file that writes what the plan writes was created after a revert of the plan. That revert has
+    /// not seen what the file wrote.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if one of the files cannot be read.
+    pub(super) fn is_overtaken(&self, revert: &PlanFile) -> Result<bool, FileError> {
+        for (member, Member { file, .. }) in self.members.iter().enumerate() {
+            let is_newer = file.header().created_at_ms > revert.header().created_at_ms;
+            if is_newer && self.is_like_plan(member) && !file.counts()?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_like_plan(&self, member: usize) -> bool {
+        let generation = |member: usize| self.members.get(member).map(|found| found.file.header().is_of_table());
+        generation(member) == generation(self.plan)
+    }
+
+    /// Returns whether an update of a newer file came after one of an older file, which may have been used again.
+    fn follows(&self, newer: Write, older: Write) -> bool {
+        let member = |write: Write| self.members.get(write.member);
+        let has_seen_all = member(newer).zip(member(older)).is_some_and(|(newer, older)| {
+            let header = newer.file.header();
+            header.parent.as_ref() == Some(&older.file.header().identity)
+                && header.parent_writes.as_ref() == Some(&older.writes)
+        });
+        has_seen_all || older.at_ms.zip(newer.at_ms).is_some_and(|(older, newer)| older <= newer)
+    }
+
+    /// Returns what a file has sent of a row.
+    fn write_of(&self, member: usize, row: &StoredRow) -> Result<Option<Write>, FileError> {
+        let Some(Member { file, .. }) = self.members.get(member) else { return Ok(None) };
+        let is_certain = match file.status(&row.status)? {
+            Status::Unknown => false,
+            Status::Changed => !row.stored_otherwise || !self.edits(member, row)?.iter().any(StoredEdit::was_ignored),
+            _ => return Ok(None),
+        };
+        Ok(Some(Write { member, at_ms: row.finished_at_ms, listed: row.listed, is_certain }))
+    }
+
+    fn edits(&self, member: usize, row: &StoredRow) -> Result<Vec<StoredEdit>, FileError> {
+        let Some(Member { file, reader, .. }) = self.members.get(member) else { return Ok(Vec::new()) };
         if reader.get().is_none() {
             let _ = reader.set(file.reader()?);
         }
-        reader.get().map_or_else(|| Ok(Vec::new()), |reader| file.edits_of_row(reader, row))
+        let number = row.row.unsigned_abs();
+        reader.get().map_or_else(|| Ok(Vec::new()), |reader| file.edits_of_row(reader, number))
     }
 }
 
-/// Returns the last update of a row, unless the plan has sent the row after it.
-fn last_of(rows: &Rows, row: &StoredRow) -> Option<Last> {
-    let (last, at_ms) = rows.get(&row.row.unsigned_abs())?;
-    let is_last = at_ms.is_none_or(|at_ms| row.finished_at_ms.is_some_and(|finished| finished <= at_ms));
-    is_last.then_some(*last)
+fn collect(file: PlanFile, members: &mut Vec<Member>) -> Result<(), FileError> {
+    let reverts = file.own_reverts()?;
+    let writes = file.state()?.writes();
+    members.push(Member { file, writes, reader: OnceCell::new() });
+    reverts.into_iter().try_for_each(|revert| collect(revert, members))
 }
 
-fn collect(plan: &PlanFile, reverts: &mut Vec<PlanFile>) -> Result<Rows, FileError> {
-    let writes = plan.state()?.writes();
-    let mut rows = Rows::new();
-    for revert in plan.own_reverts()? {
-        let of_revert = collect(&revert, reverts)?;
-        let is_current = revert.header().parent_writes.as_ref() == Some(&writes);
-        revert.for_each_stored(|row| {
-            let last = match (revert.status(&row.status)?, last_of(&of_revert, &row)) {
-                (Status::Changed | Status::Unknown, Some(later)) => later.one_deeper(),
-                // The service may have ignored the update.
-                (Status::Changed, None) if row.stored_otherwise => Last::InDoubt,
-                (Status::Changed, None) => Last::Of { revert: reverts.len(), depth: 1, listed: row.listed },
-                (Status::Unknown, None) => Last::InDoubt,
-                _ => return Ok(()),
-            };
-            let at_ms = if is_current { None } else { row.finished_at_ms.or(Some(i64::MIN)) };
-            rows.insert(row.row.unsigned_abs(), (last, at_ms));
-            Ok(())
-        })?;
-        reverts.push(revert);
+/// The last update of each row by a file other than the plan.
+pub(super) struct History {
+    family: Family,
+    rows: HashMap<u64, Write>,
+}
+
+impl History {
+    /// Reads the rows of the files.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if one of the files cannot be read.
+    pub(super) fn of(family: Family) -> Result<Self, FileError> {
+        let mut rows = HashMap::new();
+        for (number, member) in family.members.iter().enumerate().filter(|(number, _)| *number != family.plan) {
+            member.file.for_each_stored(|row| {
+                let Some(write) = family.write_of(number, &row)? else { return Ok(()) };
+                match rows.entry(row.row.unsigned_abs()) {
+                    Entry::Vacant(entry) => drop(entry.insert(write)),
+                    Entry::Occupied(mut entry) if family.follows(write, *entry.get()) => drop(entry.insert(write)),
+                    Entry::Occupied(_) => {}
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Self { family, rows })
     }
-    Ok(rows)
+
+    /// Returns the file that has the current values of a row of the plan.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if a file cannot be read.
+    pub(super) fn holder(&self, row: &StoredRow) -> Result<Holder, FileError> {
+        let family = &self.family;
+        let (Some(last), Some(own)) =
+            (self.rows.get(&row.row.unsigned_abs()).copied(), family.write_of(family.plan, row)?)
+        else {
+            return Ok(Holder::Plan);
+        };
+        let is_last = if last.member > own.member { family.follows(last, own) } else { !family.follows(own, last) };
+        Ok(match last {
+            _ if !is_last || !last.is_certain => Holder::Plan,
+            Write { member, listed, .. } if family.is_like_plan(member) => Holder::Again(member, listed),
+            _ => Holder::Restored,
+        })
+    }
+
+    /// Returns what a file has of the fields of a row.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if the file cannot be read.
+    pub(super) fn edits(&self, member: usize, row: &StoredRow) -> Result<Vec<StoredEdit>, FileError> {
+        self.family.edits(member, row)
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::error::{FileError, FileErrorKind};
-use super::history::{History, Holder};
+use super::history::{Family, History, Holder};
 use super::schema::{self, StoredEdit, StoredRow};
 use super::state::{self, State};
 use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView, check};
@@ -288,7 +288,7 @@ impl PlanFile {
     /// # Errors
     /// Returns the errors of `take`, and [`FileError`] if the file cannot be read.
     pub fn revert_rows(&self, take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
-        self.revert_rows_after(&History::of(self)?, take)
+        self.revert_rows_after(&History::of(Family::of(self)?)?, take)
     }
 
     /// The same, if the reverts were read before.
@@ -308,15 +308,16 @@ impl PlanFile {
             // them.
             let is_own = |edit: &StoredEdit| edit.change.is_planned || edit.change.is_unnamed();
             let mut listed = row.listed;
-            let edits = match history.holder(&row) {
+            let mut edits = self.edits_of_row(&reader, number)?;
+            match history.holder(&row)? {
                 Holder::Restored => return Ok(()),
-                Holder::Plan => self.edits_of_row(&reader, number)?,
-                Holder::Again(revert, of_revert) => {
+                Holder::Plan => {}
+                Holder::Again(member, of_member) => {
                     status = Status::Changed;
-                    listed &= of_revert;
-                    history.edits_of_row(revert, number)?
+                    listed &= of_member;
+                    edits = merged(&edits, history.edits(member, &row)?);
                 }
-            };
+            }
             let listed = FieldSet::from_bits(listed);
             // An update without an answer has kept the values of the unnamed fields. What the list showed in another
             // field says nothing about it now.
@@ -369,9 +370,24 @@ impl PlanFile {
             error,
             repeated: row.repeated.unsigned_abs(),
             stored_otherwise: row.stored_otherwise,
-            finished_at_ms: row.finished_at_ms,
+            // As long as it is open, this is when it was sent.
+            finished_at_ms: row.finished_at_ms.filter(|_| !untold),
         })
     }
+}
+
+/// Returns what the plan has of the fields of a row that another file has written again. That file knows which values it
+/// overwrote, unless it wrote another value than the plan: it may have restored what someone else had written.
+fn merged(own: &[StoredEdit], again: Vec<StoredEdit>) -> Vec<StoredEdit> {
+    let is_the_same = |edit: &StoredEdit| {
+        let mut of_field = own.iter().filter(|own| own.change.field == edit.change.field);
+        !edit.change.is_planned || of_field.any(|own| edit.writes_the_same(own))
+    };
+    let mut edits: Vec<StoredEdit> = again.into_iter().filter(is_the_same).collect();
+    let is_new = |own: &StoredEdit| edits.iter().all(|edit| edit.change.field != own.change.field);
+    let rest: Vec<StoredEdit> = own.iter().filter(|own| own.change.is_planned && is_new(own)).cloned().collect();
+    edits.extend(rest);
+    edits
 }
 
 /// Returns the statuses of open rows as a list of SQL.

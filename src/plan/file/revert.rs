@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{FileError, FileErrorKind, Half};
 use super::header::{Facts, Header, KeyMark};
-use super::history::History;
+use super::history::{Family, History};
 use super::private::{remove, with_suffix};
 use super::{Builder, PlanFile, State, check, connect, log};
 use crate::clock::now_ms;
@@ -110,11 +110,11 @@ impl PlanFile {
     /// Returns the plan that reverts this one, in a file next to it: `name.revert.suffix`, `name.revert2.suffix` and so
     /// on, the name after the last one that exists.
     ///
-    /// Opens an earlier revert only to resume it: it has open rows, this plan has written nothing since it was created,
-    /// and it was not reverted itself. A revert whose creation was interrupted is created again.
+    /// Opens an earlier revert only to resume it: it has open rows, no file has written the values of this plan since it
+    /// was created, and it was not reverted itself. A revert whose creation was interrupted is created again.
     ///
     /// # Errors
-    /// Returns [`FileErrorKind::Locked`] if a run uses this plan, [`FileErrorKind::Foreign`] if another file than a
+    /// Returns [`FileErrorKind::Locked`] if a run uses this plan or another one of its family, [`FileErrorKind::Foreign`] if another file than a
     /// revert of this plan has one of the names, and another kind if one of the files cannot be used.
     pub fn revert_file(&self) -> Result<Self, FileError> {
         self.revert_file_with(None, false)
@@ -161,7 +161,7 @@ impl PlanFile {
                 return Err(FileError::new(&path, FileErrorKind::Foreign(foreign(self.path()))));
             }
             let is_same = found.header().parent_writes.as_ref() == Some(&writes);
-            if is_same && found.has_rest()? {
+            if is_same && found.has_rest()? && !Family::of(self)?.is_overtaken(&found)? {
                 return Ok(found);
             }
         }
@@ -181,7 +181,31 @@ impl PlanFile {
     /// # Errors
     /// Returns [`FileError`] if this file or its folder cannot be read.
     pub fn reverted_by(&self) -> Result<Option<PathBuf>, FileError> {
-        self.standing().map(|standing| standing.held_by.map(|hold| hold.revert))
+        self.hold().map(|hold| hold.map(|hold| hold.revert))
+    }
+
+    /// Returns why no run may use this plan: a revert of it, or a newer revert of what it reverts, is in effect.
+    fn hold(&self) -> Result<Option<Hold>, FileError> {
+        if let Some(hold) = self.standing()?.held_by {
+            return Ok(Some(hold));
+        }
+        let mut found = None;
+        for plan in self.ancestors().iter().skip(1).step_by(2) {
+            for path in plan.reverts()?.into_values() {
+                let is_in_effect = |revert: &Self| {
+                    let is_newer = revert.header().created_at_ms > self.header().created_at_ms;
+                    Ok::<_, FileError>(is_newer && !revert.counts()?.is_empty() && !revert.standing()?.is_undone)
+                };
+                let error =
+                    match plan.own_revert(&path).and_then(|revert| revert.as_ref().map_or(Ok(false), is_in_effect)) {
+                        Ok(false) => continue,
+                        Ok(true) => None,
+                        Err(error) => Some(error),
+                    };
+                found = Some(Hold { revert: path, error });
+            }
+        }
+        Ok(found)
     }
 
     fn standing(&self) -> Result<Standing, FileError> {
@@ -225,12 +249,23 @@ impl PlanFile {
     /// Returns [`FileErrorKind::Reverted`] if there is such a revert, and [`FileErrorKind::UnreadableRevert`] if there
     /// may be one.
     pub(in crate::plan) fn refuse_if_reverted(&self) -> Result<(), FileError> {
-        let Some(Hold { revert, error }) = self.standing()?.held_by else { return Ok(()) };
+        let Some(Hold { revert, error }) = self.hold()? else { return Ok(()) };
         let kind = match error {
             None => FileErrorKind::Reverted(revert),
             Some(error) => FileErrorKind::UnreadableRevert(error.to_string()),
         };
         Err(FileError::new(self.path(), kind))
+    }
+
+    /// Returns the plan that this one reverts, the plan that that one reverts, and so on, as far as these files are next
+    /// to this one and can be read.
+    pub(super) fn ancestors(&self) -> Vec<Self> {
+        let parent_of = |file: &Self| {
+            let (name, _) = reverts(Path::new(file.place().file_name()?))?;
+            let parent = Self::open(&file.place().with_file_name(name)).ok()?;
+            file.is_revert_of(&parent).then_some(parent)
+        };
+        std::iter::successors(parent_of(self), parent_of).collect()
     }
 
     /// Returns the reverts of this plan, in the order in which they were created.
@@ -318,6 +353,8 @@ impl PlanFile {
     /// # Errors
     /// Returns [`FileError`] if one of the two files cannot be used.
     pub fn revert_as(&self, path: &Path, state: State, key: Option<&ApiKey>) -> Result<Self, FileError> {
+        let family = Family::of(self)?;
+        family.refuse_if_in_use()?;
         let header = Header {
             identity: Header::new_identity()?,
             parent: Some(self.header().identity.clone()),
@@ -325,10 +362,11 @@ impl PlanFile {
             key: key.map_or(Ok(self.header().key), KeyMark::of)?,
             suspicions: Vec::new(),
             generation: self.header().generation.saturating_add(1),
-            created_at_ms: now_ms(),
+            // Someone may have set the clock back.
+            created_at_ms: now_ms().max(family.newest_ms().saturating_add(1)),
             ..self.header().clone()
         };
-        let history = History::of(self)?;
+        let history = History::of(family)?;
         let mut builder = Builder::create(path, &header)?;
         // Its updates clear these members too.
         let mut in_doubt = state.in_doubt(&self.open_rows(&[])?);

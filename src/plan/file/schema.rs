@@ -208,6 +208,24 @@ impl StoredEdit {
         Change { field, before: answered.unwrap_or(after), after: before, is_planned }
     }
 
+    /// Returns whether the answer to the update still had the previous value of a field that the row names: the service
+    /// may have ignored the update.
+    pub(super) fn was_ignored(&self) -> bool {
+        let Change { field, before, after, is_planned } = &self.change;
+        let has_previous = |answered: &Value| answered.is(*field, before.as_field_value());
+        *is_planned && !before.is(*field, after.as_field_value()) && self.answered.as_ref().is_some_and(has_previous)
+    }
+
+    /// Returns whether the account got a value that another row wrote to the field, as sent or as stored.
+    pub(super) fn writes_the_same(&self, other: &Self) -> bool {
+        let Change { field, after, .. } = &self.change;
+        *field == other.change.field
+            && [Some(&other.change.after), other.answered.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|value| after.is(*field, value.as_field_value()))
+    }
+
     fn checksum(&self) -> u32 {
         edit_checksum(self.row, &self.change, self.answered.as_ref())
     }
