@@ -361,7 +361,7 @@ def plan_files(gallery: Gallery, folder: Path) -> None:
     """What is wrong with a plan's file."""
     gallery.section(
         "A plan file cannot be used",
-        "`PlanError` names the file. [many-accounts.md](many-accounts.md) describes plan files.",
+        "`PlanError` names the file. [plan-file.md](reference/plan-file.md) describes plan files.",
     )
     rows = [{"id": 4711, "city": "Bergen"}]
     with Sandbox() as sandbox, inside(folder):
