@@ -264,7 +264,7 @@ def test_a_page_has_64_kib_for_each_account_rounded_up_to_the_next_mib(page_size
 
 
 def test_an_id_that_no_page_has_takes_a_request_of_its_own() -> None:
-    """docs/many-accounts.md says how few requests a plan takes, and when it takes more."""
+    """docs/explanation/quota.md says how few requests a plan takes, and when it takes more."""
     with Sandbox(accounts=[{"id": number, "name": "Acme"} for number in range(1, 1501)]) as sandbox:
         rows = [{"id": 10_000 + number, "city": "Oslo"} for number in range(30)]
         plan = sandbox.client().plan_contact_account_updates(rows, progress=False)
