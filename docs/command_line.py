@@ -72,7 +72,7 @@ command escapes characters that the terminal cannot show, and control characters
 ends early, as in `replyio list | head`, the command succeeds.
 
 `replyio check --format table` writes its report as text in lines of 80 characters, to read or to paste into an issue;
-see [troubleshooting.md](troubleshooting.md#find-out-how-the-service-behaves).
+see [Check how the service behaves](how-to/check-the-service.md).
 
 ## Exit codes
 """
