@@ -1,4 +1,4 @@
-"""The recipes of docs/how-to/several-jobs.md for several machines, with the programs that they are for."""
+"""The recipes of docs/how-to/share-the-limit.md for several machines, with the programs that they are for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from replyio.sandbox import Sandbox
 
-PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "several-jobs.md"
+PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "share-the-limit.md"
 CALLS = 15
 
 # Two machines stand for themselves: each has a state directory of its own.
