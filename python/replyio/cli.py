@@ -758,7 +758,7 @@ def _run(options: dict[str, Any], name: str) -> int:
     speak_to_a_command(_settings())
     with _client(options) as client:
         plan = _open(client, options)
-        is_revert = name == "revert"
+        is_revert, has_written = name == "revert", bool(plan.counts.get("changed") or plan.counts.get("unknown"))
         if is_revert:  # it is a plan of its own, whose unknown rows count
             plan, name = reverse(plan), "apply"
         unknown = plan.counts.get("unknown", 0)
@@ -769,7 +769,8 @@ def _run(options: dict[str, Any], name: str) -> int:
         told = f"the run has ended, and {quoted(opening_of(result), 'status')} shows the outcome"
         shown = _printed(lambda: _show(result, options), told)
     if is_revert and not sum(result.counts.values()) and chosen(options.get("format")) == "table":
-        _tell("nothing to revert: the plan has changed no account")
+        why = "earlier reverts have restored what the plan wrote" if has_written else "the plan has changed no account"
+        _tell(f"nothing to revert: {why}")
     for line in _left(result, wanted):
         _tell(line)
     code = _code_of(result.counts)

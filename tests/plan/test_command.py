@@ -152,6 +152,10 @@ def test_what_has_nothing_to_show_is_said_in_words(command: Command) -> None:
     done = command.table("revert", "n.replyplan")
     expected = "replyio: nothing to revert: the plan has changed no account\n"
     assert (done.returncode, done.stdout, done.stderr.splitlines()[-1:]) == (0, "", expected.splitlines())
+    command("apply", "n.replyplan")
+    command("revert", "n.replyplan")
+    told = command.table("revert", "n.replyplan").stderr.splitlines()[-1:]
+    assert told == ["replyio: nothing to revert: earlier reverts have restored what the plan wrote"]
 
 
 @posix

@@ -762,6 +762,11 @@ fn a_revert_that_cannot_be_read_holds_its_plan_and_undoes_nothing() {
     };
     damage(second.path());
     assert_eq!(held_by(&file).as_deref(), FIRST);
+    let error = file.revert_file().err().unwrap().to_string();
+    assert!(error.contains("may have written values again that no other revert restores"), "{error}");
+    fs::write(second.path(), []).unwrap();
+    let error = file.revert_file().err().unwrap().to_string();
+    assert!(error.contains("whose creation was interrupted"), "{error}");
     damage(first.path());
     assert_eq!(held_by(&file).as_deref(), FIRST);
 }

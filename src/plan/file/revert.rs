@@ -85,11 +85,19 @@ struct Hold {
 }
 
 /// Returns the error for a file that has the name of a revert of this plan, and cannot be used as one.
-fn unusable(plan: &Path, revert: &Path, error: FileError) -> FileError {
+fn unusable(plan: &PlanFile, revert: &Path, error: FileError) -> FileError {
     let what = match error.kind() {
-        FileErrorKind::HalfWritten(_) | FileErrorKind::Missing | FileErrorKind::NotAPlan | FileErrorKind::Older => {
-            foreign(plan)
+        FileErrorKind::HalfWritten(_) if is_half_made(revert, &plan.header().identity) => {
+            "is a revert whose creation was interrupted; move it away, then revert again".to_owned()
         }
+        FileErrorKind::HalfWritten(_) | FileErrorKind::Missing | FileErrorKind::NotAPlan | FileErrorKind::Older => {
+            foreign(plan.path())
+        }
+        FileErrorKind::Damaged(what) if plan.header().is_revert() => format!(
+            "is a damaged revert of {} ({what}), and may have written values again that no other revert restores; \
+             compare the accounts with the changes of {0}, then move the damaged file away",
+            plan.path().display()
+        ),
         FileErrorKind::Damaged(what) => {
             format!("is a damaged revert ({what}); move it away, then revert again before you apply the plan")
         }
@@ -146,7 +154,7 @@ impl PlanFile {
                         remove(&path);
                         return self.revert_as(&path, state, key);
                     }
-                    return Err(unusable(self.path(), &path, error));
+                    return Err(unusable(self, &path, error));
                 }
             };
             if is_off(Guard::RevertParent) {
@@ -276,7 +284,7 @@ impl PlanFile {
     pub(super) fn own_reverts(&self) -> Result<Vec<Self>, FileError> {
         let mut found = Vec::new();
         for path in self.reverts()?.into_values() {
-            found.extend(self.own_revert(&path).map_err(|error| unusable(self.path(), &path, error))?);
+            found.extend(self.own_revert(&path).map_err(|error| unusable(self, &path, error))?);
         }
         Ok(found)
     }
