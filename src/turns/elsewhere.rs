@@ -188,12 +188,29 @@ pub(super) struct Elsewhere {
 #[derive(Debug, Default)]
 struct State {
     /// The file, and its path, if it is open.
-    open: Option<(Arc<Open>, PathBuf)>,
+    open: Option<(Arc<Open>, Arc<Path>)>,
     /// Set if the file in the first folder is not usable: until then, it is not tried again.
     rests_until: Option<Instant>,
 }
 
 impl State {
+    /// Opens the file in the first folder where it is usable. If that is not the first one, it is not tried again for
+    /// some time.
+    fn of_first(folders: &[PathBuf]) -> Self {
+        let mut rest = None;
+        for folder in folders {
+            let path = folder.join(FOLDER).join(NAME);
+            match Open::at(&path) {
+                Ok(open) => {
+                    let rests_until = rest.map(|rest| Instant::now() + rest);
+                    return Self { open: Some((open, path.into())), rests_until };
+                }
+                Err(unusable) => rest = rest.or(Some(if unusable.is_passing { SHORT_REST } else { REST })),
+            }
+        }
+        Self { open: None, rests_until: Some(Instant::now() + rest.unwrap_or(REST)) }
+    }
+
     /// Returns whether to try the first folder again.
     fn is_due(&self) -> bool {
         self.rests_until.is_some_and(|until| until <= Instant::now())
@@ -300,31 +317,35 @@ impl Elsewhere {
 
     /// Returns the file that other processes use now. Its descriptor is its own.
     fn open(&self) -> Option<Arc<Open>> {
-        let mut state = lock(&self.state);
-        match &state.open {
-            Some((open, path)) if !state.is_due() && open.is_at(path) && open.file().is_some() => {
-                return Some(Arc::clone(open));
-            }
-            None if state.rests_until.is_some() && !state.is_due() => return None,
-            _ => {}
+        if let Some((open, path)) = self.known()
+            && open.is_at(&path)
+            && open.file().is_some()
+        {
+            return Some(open);
         }
-        let (open, rest) = Open::in_first(&self.folders);
-        *state = State { open, rests_until: rest.map(|rest| Instant::now() + rest) };
+        let mut state = lock(&self.state);
+        if state.open.is_none() && state.rests_until.is_some() && !state.is_due() {
+            return None;
+        }
+        *state = State::of_first(&self.folders);
         state.open.as_ref().map(|(open, _)| Arc::clone(open))
     }
 
     /// Returns the file that other processes used at the last turn, which may have been moved since. Its descriptor is
     /// its own.
     fn last(&self) -> Option<Arc<Open>> {
-        let state = lock(&self.state);
-        let (open, _) = state.open.as_ref().filter(|_| !state.is_due())?;
-        open.file().is_some().then(|| Arc::clone(open))
+        self.known().map(|(open, _)| open).filter(|open| open.file().is_some())
     }
 
     /// Returns whether this is still the file that other processes use.
     fn is_current(&self, open: &Arc<Open>) -> bool {
+        self.known().is_some_and(|(known, path)| Arc::ptr_eq(&known, open) && open.is_at(&path))
+    }
+
+    /// Returns the file of the last turn and its path, unless it is time to try the first folder again.
+    fn known(&self) -> Option<(Arc<Open>, Arc<Path>)> {
         let state = lock(&self.state);
-        state.open.as_ref().is_some_and(|(now, path)| Arc::ptr_eq(now, open) && open.is_at(path))
+        state.open.clone().filter(|_| !state.is_due())
     }
 
     /// Closes the file until it is needed again. A turn that is taken, and other clients, keep it open.
@@ -354,20 +375,6 @@ fn id_of(found: &Metadata) -> FileId {
 }
 
 impl Open {
-    /// Opens the file in the first folder where it is usable. If that is not the first one, returns how long not to try
-    /// again.
-    fn in_first(folders: &[PathBuf]) -> (Option<(Arc<Self>, PathBuf)>, Option<Duration>) {
-        let mut rest = None;
-        for folder in folders {
-            let path = folder.join(FOLDER).join(NAME);
-            match Self::at(&path) {
-                Ok(open) => return (Some((open, path)), rest),
-                Err(unusable) => rest = rest.or(Some(if unusable.is_passing { SHORT_REST } else { REST })),
-            }
-        }
-        (None, rest.or(Some(REST)))
-    }
-
     fn at(path: &Path) -> Result<Arc<Self>, Unusable> {
         path.parent().map_or(Ok(()), shared_folder::prepare)?;
         // Declared before the lock on the list, because dropping the last reference takes that lock, too.
