@@ -384,7 +384,10 @@ impl Actor {
             }
             Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
             Step::Revert(job, how) => {
-                let path = job::revert(client, &self.plan_path(lane, *job), *how, control).await?;
+                let last = stage(|stage| stage.reverted_by.get(&(self.lane, *job)).cloned());
+                let of = last.filter(|last| how.is_of_last && last.exists());
+                let of = of.unwrap_or_else(|| self.plan_path(lane, *job));
+                let path = job::revert(client, &of, *how, control).await?;
                 stage(|stage| stage.reverted_by.insert((self.lane, *job), path));
                 Ok(())
             }

@@ -17,12 +17,16 @@ const LOST_RETRY_PER_MILLE: u32 = 100;
 const RESTART_PER_MILLE: u32 = 120;
 /// How many single calls in a thousand are cancelled.
 const CANCELLED_PER_MILLE: u32 = 250;
+/// How many reverts in a thousand are followed by another one, of the plan or of the last revert.
+const REVERTED_AGAIN_PER_MILLE: u32 = 500;
 /// How many runs in a thousand include only a part of their plan.
 const PART_PER_MILLE: u32 = 150;
 
 impl Story {
     /// Adds every trait. Without `has_more`, nothing disturbs the story.
     pub(super) fn add_traits(&mut self, seed: u64, world: &World, has_more: bool) {
+        let again = &mut Dice::new(seed, "reverts", 0);
+        self.lanes.iter_mut().for_each(|lane| lane.revert_again(again, world));
         self.include_parts(&mut Dice::new(seed, "parts", 0));
         let stops = &mut Dice::new(seed, "stops", 0);
         self.abandon(stops);
@@ -113,6 +117,19 @@ impl Lane {
             ..How::CALM
         };
         self.steps.insert(last + 1, Step::Apply(job, how));
+    }
+
+    /// Adds reverts behind a revert: of the plan, or of the last revert.
+    fn revert_again(&mut self, dice: &mut Dice, world: &World) {
+        let mut steps = Vec::new();
+        for step in std::mem::take(&mut self.steps) {
+            let reverted = if let Step::Revert(job, _) = step { Some(job) } else { None };
+            steps.push(step);
+            while let Some(job) = reverted.filter(|_| dice.chance(REVERTED_AGAIN_PER_MILLE)) {
+                steps.push(Step::Revert(job, How { is_of_last: dice.chance(600), ..How::draw(dice, world) }));
+            }
+        }
+        self.steps = steps;
     }
 
     /// Makes another process continue after some operations.
