@@ -178,8 +178,8 @@ impl Actor {
         self.client = client(self.process, self.lane);
     }
 
-    /// The logs of a plan and of its reverts are lost. Recovers each of them, again if its process is killed meanwhile.
-    fn lose_logs(&mut self, plan: &Path, job: usize, dies_at: Option<u64>) {
+    /// Returns the files of a plan's reverts, and of their reverts, in the order of their names.
+    fn reverts(&self, plan: &Path) -> Vec<PathBuf> {
         let stem = plan.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let is_revert = |path: &PathBuf| {
             path.file_name().is_some_and(|name| {
@@ -190,6 +190,12 @@ impl Actor {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut reverts: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_revert).collect();
         reverts.sort();
+        reverts
+    }
+
+    /// The logs of a plan and of its reverts are lost. Recovers each of them, again if its process is killed meanwhile.
+    fn lose_logs(&mut self, plan: &Path, job: usize, dies_at: Option<u64>) {
+        let reverts = self.reverts(plan);
         if let Some(steps) = dies_at {
             stage(|stage| stage.die_after(self.process, steps));
         }
@@ -384,10 +390,9 @@ impl Actor {
             }
             Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
             Step::Revert(job, how) => {
-                let last = stage(|stage| stage.reverted_by.get(&(self.lane, *job)).cloned());
-                let of = last.filter(|last| how.is_of_last && last.exists());
-                let of = of.unwrap_or_else(|| self.plan_path(lane, *job));
-                let path = job::revert(client, &of, *how, control).await?;
+                let mut files = vec![self.plan_path(lane, *job)];
+                files.extend(self.reverts(&files[0]));
+                let path = job::revert(client, &files[how.of % files.len()], *how, control).await?;
                 stage(|stage| stage.reverted_by.insert((self.lane, *job), path));
                 Ok(())
             }

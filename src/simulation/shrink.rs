@@ -74,7 +74,6 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
                     how.concurrency = 1;
                     how.is_twice = false;
                     how.retries = false;
-                    how.is_of_last = false;
                     how.recovery_dies_at = None;
                     how.part = How::CALM.part;
                 }

@@ -107,8 +107,8 @@ pub(super) struct How {
     pub(super) clear_unknown: bool,
     /// Whether it includes failed rows and conflicts.
     pub(super) retries: bool,
-    /// Whether a revert is of the last revert of the job instead of its plan.
-    pub(super) is_of_last: bool,
+    /// Which of the plan and its reverts a revert reverts; 0 is the plan.
+    pub(super) of: usize,
     pub(super) part: Part,
     pub(super) concurrency: usize,
     pub(super) end: End,
@@ -125,7 +125,7 @@ impl How {
         overwrite: false,
         clear_unknown: false,
         retries: false,
-        is_of_last: false,
+        of: 0,
         part: Part::WHOLE,
         concurrency: 4,
         end: End::ItsOwn,
@@ -262,7 +262,7 @@ impl End {
 impl How {
     fn draw(dice: &mut Dice, world: &World) -> Self {
         Self {
-            is_of_last: false,
+            of: 0,
             overwrite: dice.chance(150),
             clear_unknown: dice.chance(300),
             concurrency: dice.between(1, 6) as usize,
@@ -448,9 +448,9 @@ impl fmt::Display for How {
             _ if self.loses_log => " and loses its log".to_owned(),
             _ => String::new(),
         };
-        let last = if self.is_of_last { ", its last revert" } else { "" };
+        let of = if self.of == 0 { String::new() } else { format!(", its file {}", self.of) };
         let part = if self.part.is_whole() { String::new() } else { format!(", {}", self.part) };
-        write!(formatter, "{last}, {} at once{conflict}{unknown}{twice}{part}{}{log}", self.concurrency, self.end)
+        write!(formatter, "{of}, {} at once{conflict}{unknown}{twice}{part}{}{log}", self.concurrency, self.end)
     }
 }
 

@@ -122,6 +122,10 @@ fn of_revert(stage: &Stage, put: &Put, (lane, number): (usize, usize), field: Fi
     let changes = job.and_then(|job| job.changes.get(job.accounts.get(&put.id)?));
     let planned = changes.and_then(|changes| changes.iter().find(|change| change.field == field));
     let is_named = planned.is_some();
+    // A revert of a revert writes the values of the table, even if its revert has only perhaps restored a row.
+    let may_be_of_table =
+        matches!(stage.operations.get(put.operation).map(|it| &it.step), Some(Step::Revert(_, how)) if how.of > 0);
+    let is_of_table = may_be_of_table && planned.is_some_and(|change| same(field, &change.after, &put.value(field)));
     let is_unknown = job.is_some_and(|job| {
         let row = job.accounts.get(&put.id);
         job.has_lost_log || row.and_then(|row| job.statuses.get(*row)) == Some(&Status::Unknown)
@@ -129,7 +133,7 @@ fn of_revert(stage: &Stage, put: &Put, (lane, number): (usize, usize), field: Fi
     let planned = planned.filter(|_| is_unknown);
     let was = had(account, field, Duration::ZERO, put.sent, |value| same(field, value, &put.value(field)));
     // The plan may know only what a list has cut.
-    let was = was || planned.is_some_and(|change| same(field, &change.before, &put.value(field)));
+    let was = was || is_of_table || planned.is_some_and(|change| same(field, &change.before, &put.value(field)));
     if !(is_named || was_spoiled(stage, account, put, field)) || !was {
         broken.push((1, not_shown(put, field)));
         return;

@@ -17,7 +17,7 @@ const LOST_RETRY_PER_MILLE: u32 = 100;
 const RESTART_PER_MILLE: u32 = 120;
 /// How many single calls in a thousand are cancelled.
 const CANCELLED_PER_MILLE: u32 = 250;
-/// How many reverts in a thousand are followed by another one, of the plan or of the last revert.
+/// How many reverts in a thousand are followed by another one, of the plan or of any of its reverts.
 const REVERTED_AGAIN_PER_MILLE: u32 = 500;
 /// How many runs in a thousand include only a part of their plan.
 const PART_PER_MILLE: u32 = 150;
@@ -119,14 +119,14 @@ impl Lane {
         self.steps.insert(last + 1, Step::Apply(job, how));
     }
 
-    /// Adds reverts behind a revert: of the plan, or of the last revert.
+    /// Adds reverts behind a revert: of the plan, or of any of its reverts.
     fn revert_again(&mut self, dice: &mut Dice, world: &World) {
         let mut steps = Vec::new();
         for step in std::mem::take(&mut self.steps) {
             let reverted = if let Step::Revert(job, _) = step { Some(job) } else { None };
             steps.push(step);
             while let Some(job) = reverted.filter(|_| dice.chance(REVERTED_AGAIN_PER_MILLE)) {
-                steps.push(Step::Revert(job, How { is_of_last: dice.chance(600), ..How::draw(dice, world) }));
+                steps.push(Step::Revert(job, How { of: dice.between(0, 3) as usize, ..How::draw(dice, world) }));
             }
         }
         self.steps = steps;
