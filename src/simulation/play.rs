@@ -391,7 +391,10 @@ impl Actor {
             Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
             Step::Revert(job, how) => {
                 let mut files = vec![self.plan_path(lane, *job)];
-                files.extend(self.reverts(&files[0]));
+                // Otherwise, they may be those of an earlier job.
+                if !lane.has_one_name {
+                    files.extend(self.reverts(&files[0]));
+                }
                 let path = job::revert(client, &files[how.of % files.len()], *how, control).await?;
                 stage(|stage| stage.reverted_by.insert((self.lane, *job), path));
                 Ok(())
