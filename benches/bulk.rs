@@ -236,7 +236,7 @@ fn measure(job: &Job, path: &Path) -> Outcome<String> {
                 let page = pages.page(top, skip);
                 planner.page(skip, page, skip + (page.len() as u64) < rows, &mut give)?;
             }
-            Step::Account { id, .. } => {
+            Step::Account { id } => {
                 planner.single(Some(&account(&pages.template, id.cast_unsigned())), &mut give)?;
             }
             Step::Refused(incomplete) => return Err(incomplete.reason.into()),

@@ -5,7 +5,7 @@
 //! if the program cuts at a word.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::lengths::Lengths;
 use super::{MatchOn, SHORTEST_CUT};
@@ -66,47 +66,79 @@ pub(in crate::plan) fn shortened(text: &str) -> Option<&str> {
     Some(known.trim_end_matches([' ', '[', '(']))
 }
 
-/// Returns the accounts that a row may match if the list shows only the beginning of their text, each with one such
-/// row: the row that the shown text matches, if there is one, otherwise one that a longer text may match.
-pub(super) fn wholes(match_on: MatchOn, names: &HashMap<Cow<'_, str>, u32>, accounts: &[Seen]) -> Vec<(i64, u32)> {
-    let asked = accounts.iter().map(|Seen { id, text, .. }| {
-        let name = match_on.comparable(text);
-        let matched = names.get(name.as_ref()).copied();
-        let is_long = matched.is_some() && text.chars().count() >= SHORTEST_CUT;
-        (*id, name, matched, if is_long { Vec::new() } else { match_on.beginnings(text) })
-    });
-    let asked: Vec<_> = asked.collect();
-    let beginnings = asked.iter().flat_map(|(.., beginnings)| beginnings).map(|beginning| (&**beginning, [None; 2]));
-    let begun = begun(beginnings.collect(), names);
-    let found = asked.iter().filter_map(|(id, name, matched, beginnings)| {
-        let other = beginnings.iter().find_map(|beginning| {
-            let begun = begun.get(&**beginning)?.iter().flatten();
-            begun.copied().find(|(other, _)| *other != name.as_ref()).map(|(_, row)| row)
-        });
-        let is_cut = other.is_some() || beginnings.is_empty();
-        matched.or(other).filter(|_| is_cut).map(|row| (*id, row))
-    });
-    found.collect()
+/// An account that a row may match if the list shows only the beginning of its text.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) seen: Seen,
+    /// The row that the shown text matches, if there is one, otherwise one that a longer text may match.
+    pub(super) row: u32,
+    /// Whether no other row may match it.
+    pub(super) is_only: bool,
 }
 
-/// The name and the row of the first two names with each beginning, in the order of the names.
-type Begun<'a> = HashMap<&'a str, [Option<(&'a str, u32)>; 2]>;
+/// The rows that accounts may match, by the comparable texts of the rows.
+type Names<'a> = HashMap<Cow<'a, str>, u32>;
 
-fn begun<'a>(mut begun: Begun<'a>, names: &'a HashMap<Cow<'_, str>, u32>) -> Begun<'a> {
-    let lengths: BTreeSet<usize> = begun.keys().map(|beginning| beginning.len()).collect();
-    for (name, row) in names {
-        for length in lengths.range(..=name.len()) {
-            let Some(beginning) = name.get(..*length) else { continue };
-            let Some([first, second]) = begun.get_mut(beginning) else { continue };
-            let this = Some((name.as_ref(), *row));
-            if first.is_none() || this < *first {
-                *second = std::mem::replace(first, this);
-            } else if second.is_none() || this < *second {
-                *second = this;
-            }
+/// Returns the accounts that a row may match if the list shows only the beginning of their text.
+pub(super) fn wholes(match_on: MatchOn, names: &Names<'_>, accounts: Vec<Seen>) -> Vec<Whole> {
+    let beginnings: Vec<_> = accounts.iter().map(|seen| match_on.beginnings(&seen.text)).collect();
+    // Of each beginning, the first two names.
+    let mut begun: HashMap<&str, [Option<(&str, u32)>; 2]> = HashMap::new();
+    each_begun(beginnings.iter().flatten().map(|beginning| &**beginning), names, |beginning, name| {
+        let [first, second] = begun.entry(beginning).or_default();
+        if first.is_none_or(|first| name < first) {
+            *second = first.replace(name);
+        } else if second.is_none_or(|second| name < second) {
+            *second = Some(name);
+        }
+    });
+    let found = accounts.iter().zip(&beginnings).map(|(seen, beginnings)| {
+        let matched = names.get(&match_on.comparable(&seen.text)).copied();
+        let begun = beginnings.iter().filter_map(|beginning| begun.get(&**beginning)).flatten().flatten();
+        let mut others = begun.map(|(_, row)| *row).filter(|row| Some(*row) != matched);
+        match (matched, others.next()) {
+            (Some(row), None) => (seen.text.chars().count() >= SHORTEST_CUT).then_some((row, true)),
+            (Some(row), Some(_)) => Some((row, false)),
+            (None, other) => other.map(|row| (row, others.all(|other| other == row))),
+        }
+    });
+    let found: Vec<_> = found.collect();
+    let found = accounts.into_iter().zip(found);
+    found.filter_map(|(seen, found)| found.map(|(row, is_only)| Whole { seen, row, is_only })).collect()
+}
+
+/// Returns the rows that accounts may match if the list shows only the beginning of their text, each with the place of
+/// the account. Takes the places and the shown texts.
+pub(super) fn rows_of<'a>(
+    match_on: MatchOn,
+    names: &Names<'_>,
+    shown: impl Iterator<Item = (usize, &'a str)>,
+) -> Vec<(usize, u32)> {
+    let mut places: HashMap<Cow<'_, str>, Vec<usize>> = HashMap::new();
+    for (place, text) in shown {
+        for beginning in match_on.beginnings(text) {
+            places.entry(beginning).or_default().push(place);
         }
     }
-    begun
+    let mut found = Vec::new();
+    each_begun(places.keys().map(|beginning| &**beginning), names, |beginning, (_, row)| {
+        found.extend(places.get(beginning).into_iter().flatten().map(|place| (*place, row)));
+    });
+    found
+}
+
+/// Passes on each name that has one of these beginnings, with its row.
+fn each_begun<'b, 'n>(
+    beginnings: impl Iterator<Item = &'b str>,
+    names: &'n Names<'_>,
+    mut take: impl FnMut(&'b str, (&'n str, u32)),
+) {
+    let beginnings: HashSet<&str> = beginnings.collect();
+    let lengths: BTreeSet<usize> = beginnings.iter().map(|beginning| beginning.len()).collect();
+    for (name, row) in names {
+        let begun = lengths.range(..=name.len()).filter_map(|length| beginnings.get(name.get(..*length)?));
+        begun.for_each(|beginning| take(beginning, (name, *row)));
+    }
 }
 
 #[cfg(test)]
@@ -119,19 +151,19 @@ mod tests {
         Seen { id, text: text.into(), listed: FieldSet::default() }
     }
 
-    /// The same result, found by a slow search through all names in order.
-    fn slowly(match_on: MatchOn, names: &HashMap<Cow<'_, str>, u32>, text: &str) -> Option<u32> {
-        let name = match_on.comparable(text);
-        let matched = names.get(&name).copied();
-        if matched.is_some() && text.chars().count() >= SHORTEST_CUT {
-            return matched;
-        }
+    /// The rows that an account may match, found by a slow search through all names in order, and whether the list may
+    /// have truncated its text.
+    fn slowly(match_on: MatchOn, names: &Names<'_>, text: &str) -> (Vec<u32>, bool) {
+        let matched = names.get(&match_on.comparable(text)).copied();
         let mut sorted: Vec<(&str, u32)> = names.iter().map(|(name, row)| (name.as_ref(), *row)).collect();
         sorted.sort_unstable();
-        let other = match_on.beginnings(text).into_iter().find_map(|beginning| {
-            sorted.iter().find(|(other, _)| other.starts_with(&*beginning) && *other != name).map(|(_, row)| *row)
-        })?;
-        Some(matched.unwrap_or(other))
+        let beginnings = match_on.beginnings(text);
+        let others = beginnings.iter().flat_map(|beginning| {
+            sorted.iter().filter(|(other, row)| other.starts_with(&**beginning) && Some(*row) != matched)
+        });
+        let others: Vec<u32> = others.map(|(_, row)| *row).collect();
+        let is_cut = !others.is_empty() || text.chars().count() >= SHORTEST_CUT;
+        (matched.into_iter().chain(others).collect(), is_cut)
     }
 
     #[test]
@@ -149,7 +181,9 @@ mod tests {
                 cut.add(id, text, FieldSet::default);
             }
             let names = HashMap::from([(match_on.comparable(row), 0)]);
-            assert_eq!(wholes(match_on, &names, &cut.possible()), [(2, 0)], "{text}");
+            let found = wholes(match_on, &names, cut.possible());
+            let found: Vec<_> = found.iter().map(|whole| (whole.seen.id, whole.row, whole.is_only)).collect();
+            assert_eq!(found, [(2, 0, true)], "{text}");
         }
         assert_eq!((shortened("Acme"), shortened("..."), shortened("a.. ")), (None, Some(""), None));
     }
@@ -163,10 +197,31 @@ mod tests {
         ) {
             let match_on = if by_domain { MatchOn::DomainName } else { MatchOn::Name };
             let names = names.iter().map(|name| match_on.comparable(name));
-                let names: HashMap<Cow<'_, str>, u32> = names.zip(0..).collect();
+            let names: Names<'_> = names.zip(0..).collect();
             let seen: Vec<Seen> = (1..).zip(&texts).map(|(id, text)| seen(id, text)).collect();
-            let expected = seen.iter().filter_map(|one| Some((one.id, slowly(match_on, &names, &one.text)?)));
-            prop_assert_eq!(wholes(match_on, &names, &seen), expected.collect::<Vec<_>>());
+            let mut expected = Vec::new();
+            let mut rows: Vec<BTreeSet<u32>> = Vec::new();
+            for one in &seen {
+                let (found, is_cut) = slowly(match_on, &names, &one.text);
+                let distinct: BTreeSet<u32> = found.iter().copied().collect();
+                if let Some(row) = found.first().filter(|_| is_cut) {
+                    expected.push((one.id, *row, distinct.len() == 1));
+                }
+                rows.push(distinct);
+            }
+            let texts: Vec<&str> = seen.iter().map(|one| &*one.text).collect();
+            let mut found = vec![BTreeSet::new(); texts.len()];
+            for (place, row) in rows_of(match_on, &names, texts.iter().copied().enumerate()) {
+                found[place].insert(row);
+            }
+            // The comparable form of a text need not begin with one of these.
+            for (place, text) in texts.iter().enumerate() {
+                found[place].extend(names.get(&match_on.comparable(text)));
+            }
+            prop_assert_eq!(found, rows);
+            let found = wholes(match_on, &names, seen);
+            let found = found.iter().map(|whole| (whole.seen.id, whole.row, whole.is_only));
+            prop_assert_eq!(found.collect::<Vec<_>>(), expected);
         }
 
         #[test]

@@ -1,10 +1,10 @@
 //! Decides which request to send next, and what the answers mean for the rows. Pure: it sends nothing.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use super::cut::{Cut, shortened, wholes};
+use super::cut::{Cut, rows_of, shortened, wholes};
 use super::diff;
 use super::file::{OpenRow, PlannedRow};
 use super::fingerprint::Fingerprints;
@@ -43,8 +43,6 @@ pub enum Step {
     },
     /// One account.
     Account {
-        /// The row.
-        row: u64,
         /// Its id.
         id: i64,
     },
@@ -61,8 +59,9 @@ pub enum Step {
 /// there is none. So a plan takes at most twice the fewest requests that find every account or get its 404.
 ///
 /// By name or domain name it reads all pages, because only then a second candidate is excluded. An unreadable item that
-/// may be a candidate makes the plan fail. If the list may have truncated the text of an item, the planner reads the
-/// account with `GET`.
+/// may be a candidate makes the plan fail. An item whose text the list may have truncated proves nothing: the planner
+/// reads the account with `GET`, unless its only row is ambiguous already. If `GET` cannot read it, the rows that may
+/// match it fail.
 ///
 /// The planner never compares a row with a member that an item lacks. It reads such an account with `GET`.
 pub struct Planner<'a> {
@@ -75,16 +74,20 @@ pub struct Planner<'a> {
     names: HashMap<Cow<'a, str>, u32>,
     /// What each row gives its account.
     fingerprints: Fingerprints,
-    /// Rows whose item is unreadable or lacks a compared member, with the account's id.
-    unclear: Vec<(i64, u32)>,
+    /// Accounts whose item is unreadable or lacks a compared member.
+    unclear: Vec<Single>,
     /// The fields that the items of accounts to read one by one show with a value.
     listed: HashMap<i64, FieldSet>,
     /// Accounts to read one by one, from the last to the first.
-    singly: Option<Vec<(i64, u32)>>,
+    singly: Option<Vec<Single>>,
+    /// Those that could not be read, with the error.
+    unread: Vec<(Single, String)>,
     /// The accounts whose item may show only the beginning of the matched text.
     cut: Cut,
     /// Each row, if something other than the id matches: a second candidate can still make it ambiguous.
     held: Vec<Held>,
+    /// The other accounts whose items show the text of a row, besides the one that is held.
+    others: BTreeMap<u32, Vec<i64>>,
     pages: u64,
     paging: Paging,
     /// Whether reading the pages is complete.
@@ -113,8 +116,10 @@ impl<'a> Planner<'a> {
             unclear: Vec::new(),
             listed: HashMap::new(),
             singly: None,
+            unread: Vec::new(),
             cut: Cut::default(),
             held: Vec::new(),
+            others: BTreeMap::new(),
             pages: 0,
             paging: if options.match_on == MatchOn::Id {
                 Paging::without_overlap(page_and_slack().0)
@@ -197,11 +202,10 @@ impl<'a> Planner<'a> {
         if let Some(refused) = &self.refused {
             return Step::Refused(refused.clone());
         }
-        if let Some(singly) = &self.singly {
-            return match singly.last() {
-                Some(&(id, row)) => Step::Account { row: u64::from(row), id },
-                None => Step::Done,
-            };
+        if let Some(singly) = &mut self.singly {
+            let is_ambiguous = |row: u32| self.held.get(row as usize).is_some_and(Held::is_ambiguous);
+            while singly.pop_if(|one| one.text.is_none() && is_ambiguous(one.row)).is_some() {}
+            return singly.last().map_or(Step::Done, |one| Step::Account { id: one.id });
         }
         let by_id = self.match_on == MatchOn::Id;
         let open = self.ids.len() as u64;
@@ -217,14 +221,34 @@ impl<'a> Planner<'a> {
 
     fn read_singly(&mut self) -> Step {
         let mut singly = std::mem::take(&mut self.unclear);
-        singly.retain(|(_, row)| self.held_of(*row).status() != Some(Status::Ambiguous));
-        let cut = std::mem::take(&mut self.cut).possible();
-        let wholes = wholes(self.match_on, &self.names, &cut);
-        self.listed.extend(cut.iter().map(|seen| (seen.id, seen.listed)));
-        singly.extend(wholes);
-        singly.extend(self.ids.iter());
+        let wholes = wholes(self.match_on, &self.names, std::mem::take(&mut self.cut).possible());
+        let cut: HashSet<i64> = wholes.iter().map(|whole| whole.seen.id).collect();
+        singly.retain(|one| !cut.contains(&one.id));
+        for whole in wholes {
+            self.listed.insert(whole.seen.id, whole.seen.listed);
+            let text = (!whole.is_only).then_some(whole.seen.text);
+            singly.push(Single { id: whole.seen.id, row: whole.row, text });
+        }
+        for (row, others) in std::mem::take(&mut self.others) {
+            let held = self.held_of(row).account_id();
+            let mut proven = held.into_iter().chain(others).filter(|id| !cut.contains(id));
+            match (proven.next(), proven.next()) {
+                (Some(one), Some(other)) => self.hold(row, self.several_accounts(row, one, other).into()),
+                (Some(id), None) if held != Some(id) => {
+                    singly.push(Single { id, row, text: None });
+                    self.hold(row, Held::Open);
+                }
+                _ => {}
+            }
+        }
+        for one in &singly {
+            if self.held_of(one.row).account_id() == Some(one.id) {
+                self.hold(one.row, Held::Open);
+            }
+        }
+        singly.extend(self.ids.iter().map(|(id, row)| Single { id, row, text: None }));
         // In the order of the table, so that two runs of the same plan read in the same order.
-        singly.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(*row));
+        singly.sort_unstable_by_key(|one| std::cmp::Reverse((one.row, one.id)));
         self.singly = Some(singly);
         self.next_step()
     }
@@ -275,7 +299,7 @@ impl<'a> Planner<'a> {
     fn hidden(&mut self, id: Option<i64>, reason: &str, place: u64) {
         if self.match_on == MatchOn::Id {
             if let Some((id, row)) = id.and_then(|id| Some((id, self.ids.take(id)?))) {
-                self.unclear.push((id, row));
+                self.unclear.push(Single { id, row, text: None });
             }
             return;
         }
@@ -298,34 +322,32 @@ impl<'a> Planner<'a> {
         account: Option<&ContactAccount>,
         mut give: impl FnMut(PlannedRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
+        let Some(Single { id, row, .. }) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
         if self.match_on == MatchOn::Id {
-            let planned = match account {
+            self.ids.take(id);
+            return give(match account {
                 Some(account) => self.compared(row, account, None),
                 None => self.not_found(u64::from(row), Some(id)),
-            };
-            return self.settle(id, row, planned, &mut give);
+            });
         }
         // Its item may have had another name, or only a part of it.
-        let meant = account.and_then(|account| self.match_on.name_of(account));
-        let meant = meant.and_then(|name| self.names.get(name.as_ref()).copied());
-        if meant != Some(row) && self.held_of(row).account_id() == Some(id) {
-            let planned = self.not_found(u64::from(row), account.is_none().then_some(id));
-            self.hold(row, planned.into());
-        }
-        let (Some(account), Some(row)) = (account, meant) else { return Ok(()) };
+        let Some((account, name)) = account.and_then(|account| Some((account, self.match_on.name_of(account)?))) else {
+            return Ok(());
+        };
+        let Some(row) = self.names.get(name.as_ref()).copied() else { return Ok(()) };
         let held = self.held_of(row);
-        let planned = if held.is_other(id) {
-            self.several_accounts(row, held.account_id(), id)
-        } else {
-            self.compared(row, account, None)
+        if held.is_ambiguous() {
+            return Ok(());
+        }
+        let planned = match held.account_id() {
+            Some(one) => self.several_accounts(row, one, id),
+            None => self.compared(row, account, None),
         };
         self.hold(row, planned.into());
         Ok(())
     }
 
-    fn several_accounts(&self, row: u32, one: Option<i64>, other: i64) -> PlannedRow {
-        let one = one.map_or_else(|| "several".to_owned(), |one| one.to_string());
+    fn several_accounts(&self, row: u32, one: i64, other: i64) -> PlannedRow {
         let error = format!("row {row} matches accounts {one} and {other}; match on id instead");
         self.planned(u64::from(row), None, Status::Ambiguous, Some(error))
     }
@@ -344,37 +366,48 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Returns the errors of `give`.
     pub fn unreadable<E>(&mut self, error: &str, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
-        let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
-        let is_its_own = self.held_of(row).account_id() == Some(id);
-        if self.match_on != MatchOn::Id && !is_its_own {
-            let by = self.match_on.as_str();
-            self.refused.get_or_insert_with(|| {
-                Incomplete::wrong(format!(
-                    "the list may have truncated the {by} of account {id}, which cannot be read: {error}; a row may \
-                    match this account, so match on id instead of {by}"
-                ))
-            });
+        let Some(one) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
+        if self.match_on != MatchOn::Id {
+            self.unread.push((one, error.to_owned()));
             return Ok(());
         }
-        let error = format!("row {row}: {error}");
-        let planned = self.planned(u64::from(row), Some(id), Status::Failed, Some(error));
-        self.settle(id, row, planned, &mut give)
+        self.ids.take(one.id);
+        give(self.unread_row(one.row, one.id, error))
     }
 
-    /// Stores the result of reading a row's account with `GET`.
-    fn settle<E>(
-        &mut self,
-        id: i64,
-        row: u32,
-        planned: PlannedRow,
-        give: &mut impl FnMut(PlannedRow) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.ids.take(id);
-        if self.match_on == MatchOn::Id {
-            return give(planned);
+    fn unread_row(&self, row: u32, id: i64, error: &str) -> PlannedRow {
+        self.planned(u64::from(row), Some(id), Status::Failed, Some(format!("row {row}: {error}")))
+    }
+
+    /// Fails the rows that may match an account that could not be read.
+    fn fail_unread(&mut self) {
+        let unread = std::mem::take(&mut self.unread);
+        let mut rows: Vec<(usize, u32)> = unread.iter().map(|(one, _)| one.row).enumerate().collect();
+        let shown = unread.iter().enumerate().filter_map(|(place, (one, _))| Some((place, one.text.as_deref()?)));
+        rows.extend(rows_of(self.match_on, &self.names, shown));
+        // Of several accounts, a row names the one that was read first.
+        rows.sort_unstable();
+        let mut failed = HashSet::new();
+        for (place, row) in rows {
+            let Some((one, error)) = unread.get(place) else { continue };
+            if self.held_of(row).is_ambiguous() || !failed.insert(row) {
+                continue;
+            }
+            let planned = match one.text {
+                None => self.unread_row(row, one.id, error),
+                Some(_) => self.unread_row(
+                    row,
+                    one.id,
+                    &format!(
+                        "the list may have truncated the {} of account {}, so this row may match it; plan this row \
+                         again, or match on id instead. Reading the account failed: {error}",
+                        self.match_on.as_str(),
+                        one.id
+                    ),
+                ),
+            };
+            self.hold(row, planned.into());
         }
-        self.hold(row, planned.into());
-        Ok(())
     }
 
     fn held_of(&self, row: u32) -> &Held {
@@ -392,21 +425,14 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Returns the errors of `give`.
     pub fn finish<E>(mut self, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
-        let held = std::mem::take(&mut self.held);
-        let of_account = |(row, held): (u32, &Held)| Some((held.account_id()?, row));
-        let of_one = (0..).zip(&held).filter(|(_, held)| held.status() != Some(Status::Ambiguous));
-        let (_, repeated) = Ids::new(of_one.filter_map(of_account).collect());
-        for (row, held) in (0..).zip(held) {
-            let id = held.account_id();
-            let group = id.and_then(|id| repeated.binary_search_by_key(&id, |(id, _)| *id).ok());
-            let planned = match (held, group.and_then(|group| repeated.get(group))) {
-                (Held::Given, _) => continue,
-                (_, Some((_, rows))) => self.planned(row, id, Status::Ambiguous, Some(several_rows(rows))),
-                (Held::Open, None) => self.not_found(row, None),
-                (Held::Unchanged(_), None) => self.planned(row, id, Status::Unchanged, None),
-                (Held::Planned(planned), None) => *planned,
-            };
-            give(planned)?;
+        self.fail_unread();
+        for (row, held) in (0..).zip(std::mem::take(&mut self.held)) {
+            give(match held {
+                Held::Given => continue,
+                Held::Open => self.not_found(row, None),
+                Held::Unchanged(id) => self.planned(row, Some(id), Status::Unchanged, None),
+                Held::Planned(planned) => *planned,
+            })?;
         }
         self.ids.iter().try_for_each(|(_, row)| give(self.not_found(u64::from(row), None)))
     }
@@ -437,29 +463,23 @@ impl<'a> Planner<'a> {
         }
         self.cut.add(account.id, text, || fields_with_a_value(account));
         let Some(row) = self.names.get(name.as_ref()).copied() else { return Ok(()) };
-        match self.held_of(row) {
-            Held::Open if is_clear => {
-                let planned = self.compared(row, account, Some(place));
-                self.hold(row, planned.into());
-            }
-            Held::Open => {
-                self.read_later(account, row);
-                let planned = self.planned(u64::from(row), Some(account.id), Status::Pending, None);
-                self.hold(row, planned.into());
-            }
-            held => {
-                if let Some(id) = held.account_id().filter(|id| *id != account.id) {
-                    let planned = self.several_accounts(row, Some(id), account.id);
-                    self.hold(row, planned.into());
-                }
-            }
+        if self.held_of(row).account_id().is_some() {
+            self.others.entry(row).or_default().push(account.id);
+            self.listed.insert(account.id, fields_with_a_value(account));
+        } else if is_clear {
+            let planned = self.compared(row, account, Some(place));
+            self.hold(row, planned.into());
+        } else {
+            self.read_later(account, row);
+            let planned = self.planned(u64::from(row), Some(account.id), Status::Pending, None);
+            self.hold(row, planned.into());
         }
         Ok(())
     }
 
     /// Schedules an account whose item does not show everything that its row is compared with.
     fn read_later(&mut self, account: &ContactAccount, row: u32) {
-        self.unclear.push((account.id, row));
+        self.unclear.push(Single { id: account.id, row, text: None });
         self.listed.insert(account.id, fields_with_a_value(account));
     }
 
@@ -582,6 +602,16 @@ impl MatchOn {
     }
 }
 
+/// An account to read by itself.
+#[derive(Debug)]
+struct Single {
+    id: i64,
+    /// A row that it may match.
+    row: u32,
+    /// The text that its item shows, if other rows may match it, too: the list may have truncated the text.
+    text: Option<Box<str>>,
+}
+
 /// What is known of a row that is matched by something other than the id. Nearly all rows change nothing, so these take
 /// no more than the id.
 #[derive(Debug, Default)]
@@ -605,21 +635,8 @@ impl Held {
         }
     }
 
-    fn status(&self) -> Option<Status> {
-        match self {
-            Self::Given | Self::Open => None,
-            Self::Unchanged(_) => Some(Status::Unchanged),
-            Self::Planned(planned) => Some(planned.status),
-        }
-    }
-
-    /// Returns whether the row matched another account, or several.
-    fn is_other(&self, id: i64) -> bool {
-        match self.status() {
-            None | Some(Status::NotFound) => false,
-            Some(Status::Ambiguous) => true,
-            Some(_) => self.account_id() != Some(id),
-        }
+    fn is_ambiguous(&self) -> bool {
+        matches!(self, Self::Planned(planned) if planned.status == Status::Ambiguous)
     }
 }
 

@@ -236,6 +236,25 @@ def test_a_revert_does_not_take_a_longer_text_of_a_colleague_for_its_own() -> No
         assert {service.accounts[id].description for id in range(1, 7)} == {f"{texts[id]} Noted." for id in range(1, 7)}
 
 
+@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 503, "times": 1}])
+def test_an_account_that_cannot_be_read_fails_only_the_rows_that_may_match_it(fault: dict[str, int]) -> None:
+    """Each account has its own attempts, although one row needs several of them."""
+    cut = "International Shipping Group Holdings of"
+    accounts = [{"id": id, "name": f"{cut} {id}"} for id in range(1, 5)] + [{"id": 5, "name": "Acme"}]
+    with Sandbox(accounts=accounts, deviations=Deviations(list_cut=40)) as service:
+        for id in (1,) if fault["status"] == 403 else range(1, 5):
+            service.add_fault(Fault(method="GET", id=id, **fault))
+        table = [{"name": name, "city": "Bergen"} for name in (cut, f"{cut} 2", "Acme")]
+        with service.client(quota=None) as client:
+            plan = client.plan_contact_account_updates(table, match_on="name", progress=False)
+    first = "failed" if fault["status"] == 403 else "not_found"
+    # Account 1 may have either of the two names.
+    second = "failed" if fault["status"] == 403 else "pending"
+    assert plan.rows["status"] == [first, second, "pending"]
+    for row in plan.rows.filter("failed"):
+        assert "; plan this row again, or match on id instead. Reading the account failed: get of acc" in row["error"]
+
+
 @pytest.mark.parametrize("letter", ["y", "\u65e5"], ids=["ascii", "japanese"])
 def test_no_text_that_the_list_cuts_is_lost(letter: str) -> None:
     """Two accounts really have as much text as the list shows, and none of those that are compared anyway is cut."""

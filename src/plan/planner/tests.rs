@@ -13,6 +13,8 @@ struct Service {
     accounts: BTreeMap<i64, ContactAccount>,
     pages: u64,
     singles: Vec<i64>,
+    /// An account that `GET` refuses.
+    refused: Option<i64>,
 }
 
 fn account(members: &Json) -> ContactAccount {
@@ -44,7 +46,7 @@ impl Service {
     fn of(count: i64) -> Self {
         let accounts: BTreeMap<i64, ContactAccount> = (1..=count).map(|id| (id, account(&whole(id)))).collect();
         let items = accounts.values().cloned().map(Item::Account).collect();
-        Self { items, accounts, pages: 0, singles: Vec::new() }
+        Self { items, accounts, pages: 0, singles: Vec::new(), refused: None }
     }
 
     /// What the list contains instead of the account with this id.
@@ -92,9 +94,13 @@ impl Service {
                     let (items, has_more) = page(self, top, skip);
                     planner.page(skip, &items, has_more, &mut give)?;
                 }
-                Step::Account { id, .. } => {
+                Step::Account { id } => {
                     self.singles.push(id);
-                    planner.single(self.accounts.get(&id), &mut give)?;
+                    if self.refused == Some(id) {
+                        planner.unreadable("refused", &mut give)?;
+                    } else {
+                        planner.single(self.accounts.get(&id), &mut give)?;
+                    }
                 }
             }
             assert!(self.pages + self.singles.len() as u64 <= 10_000, "no end");
@@ -286,6 +292,135 @@ fn a_row_is_found_by_a_name_that_the_list_cuts() {
     let mut service = cut(Service::of(12), &[]);
     service.accounts.get_mut(&12).unwrap().name = "Company 11".to_owned();
     assert_eq!(statuses(&service.plan(&table, &options).unwrap()), [Status::Ambiguous]);
+}
+
+/// A service whose accounts have these texts, of which the list shows at most this many characters.
+fn cutting(match_on: MatchOn, limit: usize, texts: &[&str]) -> Service {
+    let mut service = Service::of(i64::try_from(texts.len()).unwrap());
+    let set = |account: &mut ContactAccount, text: &str| match match_on {
+        MatchOn::DomainName => account.domain_name = Some(text.to_owned()),
+        _ => account.name = text.to_owned(),
+    };
+    for ((account, item), text) in service.accounts.values_mut().zip(&mut service.items).zip(texts) {
+        set(account, text);
+        let Item::Account(item) = item else { continue };
+        set(item, &text[..limit.min(text.len())]);
+    }
+    service
+}
+
+/// The cut text, a longer one, and another longer one.
+const LONG: [(MatchOn, usize, [&str; 3]); 2] = [
+    (
+        MatchOn::Name,
+        40,
+        [
+            "International Shipping Group Holdings of",
+            "International Shipping Group Holdings of Norway",
+            "International Shipping Group Holdings of Spain",
+        ],
+    ),
+    (
+        MatchOn::DomainName,
+        44,
+        [
+            "https://www.international-shipping-group.com",
+            "https://www.international-shipping-group.com.au",
+            "https://www.international-shipping-group.company",
+        ],
+    ),
+];
+
+#[test]
+fn a_row_matches_what_get_shows_of_accounts_with_the_same_text_in_the_list() {
+    for (match_on, limit, [cut, norway, spain]) in LONG {
+        for (texts, status, id, read) in [
+            (vec![cut, norway], Status::Pending, Some(1), 2),
+            (vec![norway, cut, spain], Status::Pending, Some(2), 3),
+            (vec![norway, spain, norway], Status::NotFound, None, 3),
+            (vec![norway, cut, spain, cut], Status::Ambiguous, None, 4),
+            // The other reads cannot matter.
+            (vec![cut; 9], Status::Ambiguous, None, 2),
+        ] {
+            let (table, options) = by_text(match_on, &[cut]);
+            let mut service = cutting(match_on, limit, &texts);
+            let rows = service.plan(&table, &options).unwrap();
+            assert_eq!((rows[&0].status, rows[&0].account_id), (status, id), "{texts:?}");
+            assert_eq!(service.singles.len(), read, "{texts:?}");
+        }
+        // Another row may match what they really have.
+        let (table, options) = by_text(match_on, &[cut, norway, spain]);
+        let mut service = cutting(match_on, limit, &[cut, cut, norway, spain]);
+        let rows = service.plan(&table, &options).unwrap();
+        assert_eq!(statuses(&rows), [Status::Ambiguous, Status::Pending, Status::Pending]);
+        assert_eq!((rows[&1].account_id, rows[&2].account_id, service.singles.len()), (Some(3), Some(4), 4));
+        assert_eq!(rows[&0].error.as_deref(), Some("row 0 matches accounts 1 and 2; match on id instead"));
+    }
+}
+
+#[test]
+fn a_text_that_the_list_cannot_have_cut_needs_no_read_beside_one_that_it_may_have_cut() {
+    let [cut, longer, _] = LONG[1].2;
+    let (table, options) = by_text(MatchOn::DomainName, &[cut]);
+    let whole = "international-shipping-group.com";
+    for (texts, status, id, read) in [
+        (vec![longer, whole], Status::Pending, Some(2), vec![1, 2]),
+        (vec![whole, longer], Status::Pending, Some(1), vec![2]),
+        (vec![whole, longer, cut], Status::Ambiguous, None, vec![2, 3]),
+        (vec![longer, whole, whole, cut], Status::Ambiguous, None, vec![]),
+    ] {
+        let mut service = cutting(MatchOn::DomainName, 44, &texts);
+        let rows = service.plan(&table, &options).unwrap();
+        assert_eq!((rows[&0].status, rows[&0].account_id), (status, id), "{texts:?}");
+        assert_eq!(service.singles, read, "{texts:?}");
+    }
+}
+
+#[test]
+fn an_account_whose_item_lacks_a_field_and_may_be_cut_is_read_once() {
+    let (match_on, limit, [cut, norway, _]) = LONG[0];
+    for texts in [vec![norway], vec![cut]] {
+        let (table, options) = by_text(match_on, &[cut, norway]);
+        let mut service = cutting(match_on, limit, &texts);
+        for item in &mut service.items {
+            let Item::Account(shown) = item else { continue };
+            *shown = account(&without(serde_json::to_value(&*shown).unwrap(), "city"));
+        }
+        let rows = service.plan(&table, &options).unwrap();
+        assert_eq!(service.singles, [1]);
+        let found = usize::from(texts[0] == norway);
+        let mut expected = [Status::NotFound; 2];
+        expected[found] = Status::Pending;
+        assert_eq!(statuses(&rows), expected);
+    }
+}
+
+#[test]
+fn an_account_that_get_refuses_fails_only_the_rows_that_may_match_it() {
+    for (match_on, limit, [cut, norway, spain]) in LONG {
+        let other = if match_on == MatchOn::Name { "Acme" } else { "acme.com" };
+        let (table, options) = by_text(match_on, &[norway, other, spain, cut, "elsewhere"]);
+        let mut service = cutting(match_on, limit, &[norway, other, spain]);
+        service.refused = Some(1);
+        let rows = service.plan(&table, &options).unwrap();
+        let [failed, pending] = [Status::Failed, Status::Pending];
+        assert_eq!(statuses(&rows), [failed, pending, failed, failed, Status::NotFound]);
+        let error = format!(
+            "row 0: the list may have truncated the {} of account 1, so this row may match it; plan this row again, \
+             or match on id instead. Reading the account failed: refused",
+            match_on.as_str()
+        );
+        assert_eq!(rows[&0].error.as_ref(), Some(&error));
+        // Two accounts match the row, whatever the third one has.
+        let (table, options) = by_text(match_on, &[cut]);
+        let mut service = cutting(match_on, limit, &[norway, cut, cut]);
+        service.refused = Some(1);
+        assert_eq!(statuses(&service.plan(&table, &options).unwrap()), [Status::Ambiguous]);
+        let mut service = cutting(match_on, limit, &[norway]);
+        service.refused = Some(1);
+        let rows = service.plan(&table, &options).unwrap();
+        assert_eq!((rows[&0].status, rows[&0].error.as_deref()), (failed, Some("row 0: refused")));
+    }
 }
 
 fn with_domain(id: i64, domain: &str) -> Json {

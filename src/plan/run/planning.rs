@@ -95,8 +95,8 @@ async fn plan_rows(
                     Err((_, refusal)) => return Err(RunError::Call(refusal.error).into()),
                 }
             }
-            Step::Account { row, id } => {
-                match waits.ask(client, control, Some(row), |slot| client.get_once(slot, id)).await? {
+            Step::Account { id } => {
+                match waits.ask(client, control, Some(id), |slot| client.get_once(slot, id)).await? {
                     Ok(account) => planner.single(Some(&account), &mut give)?,
                     Err((_, refusal)) if refusal.kind == Kind::NotFound => planner.single(None, &mut give)?,
                     Err((Verdict::Retry(_), _)) => planner.later(),
@@ -118,8 +118,9 @@ async fn plan_rows(
 struct Waits {
     policy: Policy,
     started: Instant,
-    attempts: HashMap<u64, u32>,
-    not_before: HashMap<u64, Duration>,
+    /// By account: a row may need several of them.
+    attempts: HashMap<i64, u32>,
+    not_before: HashMap<i64, Duration>,
     /// When requests were sent, in milliseconds since 1970.
     sent: Vec<i64>,
 }
@@ -135,16 +136,16 @@ impl Waits {
         }
     }
 
-    /// Sends a request when its time has come, of a row or of none. A failure comes with what follows from it.
+    /// Sends a request when its time has come, for an account or for none. A failure comes with what follows from it.
     async fn ask<T, F: Future<Output = Result<T, Error>>>(
         &mut self,
         client: &Client,
         control: &Control,
-        row: Option<u64>,
+        account: Option<i64>,
         send: impl FnOnce(Slot) -> F,
     ) -> Result<Result<T, (Verdict, Refusal)>, End> {
-        let of_row = row.and_then(|row| self.not_before.get(&row).copied()).unwrap_or_default();
-        control.wait(self.started + of_row.max(self.policy.paused_until()), WaitReason::BackOff).await;
+        let of_account = account.and_then(|account| self.not_before.get(&account).copied()).unwrap_or_default();
+        control.wait(self.started + of_account.max(self.policy.paused_until()), WaitReason::BackOff).await;
         let slot = admit(client, control).await.map_err(RunError::Acquire)?.ok_or(End::Stopped)?;
         self.sent.push(sent_now());
         // A lost read has no effect.
@@ -155,18 +156,18 @@ impl Waits {
             }
             Err(error) => {
                 let refusal = error.into();
-                Err((self.failed(row, &refusal), refusal))
+                Err((self.failed(account, &refusal), refusal))
             }
         })
     }
 
-    fn failed(&mut self, row: Option<u64>, refusal: &Refusal) -> Verdict {
+    fn failed(&mut self, account: Option<i64>, refusal: &Refusal) -> Verdict {
         let now = self.started.elapsed();
-        let Some(row) = row else { return self.policy.failed(Direction::Read, None, &mut 0, refusal, now) };
-        let attempts = self.attempts.entry(row).or_default();
-        let verdict = self.policy.failed(Direction::Read, Some(row), attempts, refusal, now);
+        let Some(account) = account else { return self.policy.failed(Direction::Read, None, &mut 0, refusal, now) };
+        let attempts = self.attempts.entry(account).or_default();
+        let verdict = self.policy.failed(Direction::Read, Some(account.unsigned_abs()), attempts, refusal, now);
         if let Verdict::Retry(from) = verdict {
-            self.not_before.insert(row, from);
+            self.not_before.insert(account, from);
         }
         verdict
     }

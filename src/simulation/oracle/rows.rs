@@ -22,8 +22,9 @@ pub(in crate::simulation) fn planned(stage: &mut Stage, lane: usize, number: usi
         let match_on = job.sheet.match_on;
         let is_seen = |it: &&Account| !may_be_unseen(stage, it, (from, to));
         let having = stage.service.accounts.values().filter(|it| matched_throughout(it, match_on, key, (from, to)));
-        let having = having.filter(is_seen);
-        if having.count() > 1 && !matches!(view.status, Status::Ambiguous | Status::Invalid) {
+        // The plan does not know what an account has that it could not read.
+        let is_refused = matches!(view.status, Status::Ambiguous | Status::Invalid | Status::Failed);
+        if having.filter(is_seen).count() > 1 && !is_refused {
             broken.push((2, format!("row {row} is {} although several accounts have its key", view.status.as_str())));
         }
         let account = view.account_id.and_then(|id| stage.service.accounts.get(&id));
