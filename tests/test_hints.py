@@ -267,6 +267,21 @@ def a_run_that_would_write_again_what_a_revert_has_restored(case: Case) -> None:
     assert case.run(f"plan.{call_of('apply', told)}").counts == {"changed": 5}
 
 
+@follows((FILE_ERROR, 'on_conflict="overwrite"'))
+def a_revert_of_a_revert_that_is_not_complete(case: Case) -> None:
+    plan = case.plan(save_as=case.path)
+    plan.apply(limit=3, progress=False)
+    revert = plan.revert(progress=False).plan
+    case.client.patch_contact_account(1, city="Molde")
+    assert revert.revert(progress=False).counts == {"changed": 2, "conflict": 1}
+    told = raised(lambda: plan.apply(progress=False))
+    incomplete = case.path.replace(".replyplan", ".revert.revert.replyplan")
+    assert f"revert that revert again, because {incomplete} has rows that" in told
+    overwrite = found('on_conflict="overwrite"', told)
+    assert case.run(f"revert.revert({overwrite}, progress=False)", revert=revert).counts == {"changed": 1}
+    assert case.run(f"plan.{call_of('apply', told)}").counts == {"changed": 5}
+
+
 @follows((FILE_ERROR, "save_as="))
 def a_plan_that_has_written_is_not_replaced(case: Case) -> None:
     case.plan(save_as=case.path).apply(progress=False)

@@ -36,6 +36,7 @@ _CALLED_HERE = (
     ("save_as=", "--save-as"),
     ("new_key=True", "--new-key"),
     ('on_unknown_member="clear"', "--on-unknown-member clear"),
+    ('on_conflict="overwrite"', "--on-conflict overwrite"),
     ("max_changes=", "--max-changes="),
     ("max_cleared=", "--max-cleared="),
     ("rows= or limit=", "--rows or --limit"),

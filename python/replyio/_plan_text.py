@@ -151,9 +151,11 @@ def suspicious_text(cells: Sequence[tuple[str, int, int]]) -> str:
 def can_be_overwritten(record: Mapping[str, Any]) -> bool:
     """Returns whether `on_conflict="overwrite"` writes a row in conflict.
 
-    It does not if the plan fills only empty fields, or if the account no longer has the domain or name of the row.
+    It does not if the plan fills only empty fields, or if the account no longer has the domain or name of the row. The
+    error of a row that it writes names this option, and no other one.
     """
-    return record.get("status") == "conflict" and " changed " in str(record.get("error"))
+    error = str(record.get("error"))
+    return record.get("status") == "conflict" and "on_conflict" in error and "on_unknown_member" not in error
 
 
 def line(kind: str, name: str, counts: Mapping[Status, int], cost: str, notes: Sequence[str] = ()) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from typing import TYPE_CHECKING
@@ -193,6 +194,55 @@ def test_a_revert_that_was_stopped_before_its_first_update_does_not_hold_its_pla
         assert do(plan, "retry_failed", mode).counts == {"changed": 6}
         assert plan.apply(progress=False).requests == 0
         assert caplog.messages == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("what", ["name", "filled"])
+def test_a_row_that_overwriting_cannot_write_does_not_hold_its_plan(
+    what: str, lost: bool, service: Sandbox, tmp_path: Path
+) -> None:
+    for account in service.accounts.values():
+        service.set_account(dataclasses.replace(account, city=None if what == "filled" else "Oslo"))
+    table = [{"name": account.name, "city": f"Bergen {id}"} for id, account in service.accounts.items()]
+    with service.client(quota=None, max_attempts=1) as client:
+        plan = client.plan_contact_account_updates(
+            table,
+            match_on="name",
+            mode="fill" if what == "filled" else "patch",
+            save_as=tmp_path / "a.replyplan",
+            progress=False,
+        )
+        revert = plan.apply(limit=2, progress=False).revert(progress=False).plan
+        if lost:
+            service.add_fault(Fault(method="PUT", id=1, close=True))
+            assert revert.revert(progress=False).counts == {"changed": 1, "unknown": 1}
+            service.clear_faults()
+        changed = {"name": "Another"} if what == "name" else {"city": "Rome"}
+        service.set_account(dataclasses.replace(service.accounts[1], **changed))
+        if lost:
+            with pytest.raises(PlanError, match="has rows that are pending, unknown, failed or a conflict"):
+                plan.apply(progress=False)
+        # What the error names: overwriting has no effect on such a row.
+        undone = revert.revert(on_conflict="overwrite", progress=False)
+        assert undone.counts == {"conflict": 1} | ({} if lost else {"changed": 1})
+        assert plan.apply(progress=False).counts == {"changed": 6}
+    assert service.accounts[1].city == ("Oslo" if what == "name" else "Rome")
+    assert {service.accounts[id].city for id in (3, 6)} == {"Bergen 3", "Bergen 6"}
+
+
+def test_the_rows_that_are_left_can_be_named_if_a_revert_of_a_revert_stays_incomplete(
+    service: Sandbox, tmp_path: Path
+) -> None:
+    with service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates(moves(range(1, 7)), save_as=tmp_path / "a.replyplan", progress=False)
+        revert = plan.apply(limit=2, progress=False).revert(progress=False).plan
+        service.add_fault(Fault(method="PUT", id=1, status=400))
+        for _ in range(2):
+            assert revert.revert(progress=False).counts["failed"] == 1
+            with pytest.raises(PlanError, match="name them with rows="):
+                plan.apply(progress=False)
+        assert plan.apply(rows=plan.rows.filter("pending"), progress=False).counts == {"changed": 6}
+    assert service.accounts[6].city == "Bergen 6"
 
 
 @pytest.mark.parametrize("is_moved", [True, False])

@@ -420,6 +420,11 @@ fn only_a_complete_revert_of_a_revert_sets_a_plan_free() {
         end(&second, &[1], status);
         assert_eq!(held_by(&file).as_deref(), FIRST, "a row is {status:?}");
     }
+    for (error, is_held) in [("use apply(rows=[1], on_conflict=\"overwrite\")", true), ("plan this row again", false)] {
+        let run = second.start_run().unwrap();
+        block_on(run.store(finish(1, finished(Status::Conflict, Some(error.to_owned()))))).unwrap();
+        assert_eq!(held_by(&file).is_some(), is_held, "{error}");
+    }
     end(&second, &[1], Status::Unchanged);
     assert_eq!(held_by(&file), None);
     // The third generation is the revert of the plan again, from its first row on.

@@ -106,8 +106,13 @@ pub enum FileErrorKind {
     },
     /// The plan belongs to another base URL, user or team, or is not the expected revert.
     Foreign(String),
-    /// The run would write again what a revert restores: the path of the revert.
-    Reverted(PathBuf),
+    /// The run would write again what a revert restores.
+    Reverted {
+        /// The path of the revert.
+        revert: PathBuf,
+        /// The path of a revert of it that is not complete.
+        incomplete: Option<PathBuf>,
+    },
     /// A file has the name of a revert of the plan, and cannot be read: its error.
     UnreadableRevert(String),
     /// The plan may not be replaced, because this many of its rows were written, and only it can revert them.
@@ -183,6 +188,23 @@ impl FileError {
         };
         Self::new(path, kind)
     }
+}
+
+/// Returns what a run says of a plan that was reverted.
+fn reverted(revert: &Path, incomplete: Option<&Path>) -> String {
+    let again = incomplete.map_or_else(String::new, |incomplete| {
+        format!(
+            " again, because {} has rows that are pending, unknown, failed or a conflict (on_conflict=\"overwrite\" \
+            overwrites conflicts)",
+            incomplete.display()
+        )
+    });
+    format!(
+        "was reverted by {}, or is being reverted. Nothing was sent, because this run would overwrite what the revert \
+        restores. To continue this plan, revert that revert{again}, then use apply(); to write the table again, plan \
+        it with another save_as=; to send single rows, name them with rows=",
+        revert.display()
+    )
 }
 
 /// Returns whether this process can open no file. It opens the folder: to close the plan itself would drop SQLite's
@@ -275,13 +297,9 @@ impl fmt::Display for FileError {
                 "has {links} names (hard links), and replyio applies it only under its original name, {name}; open \
                 that one, or delete the other names"
             ),
-            FileErrorKind::Reverted(revert) => write!(
-                formatter,
-                "was reverted by {}, or is being reverted. Nothing was sent, because this run would overwrite what \
-                the revert restores. To continue this plan, revert that revert, then use apply(); to write the table \
-                again, plan it with another save_as=; to send single rows, name them with rows=",
-                revert.display()
-            ),
+            FileErrorKind::Reverted { revert, incomplete } => {
+                formatter.write_str(&reverted(revert, incomplete.as_deref()))
+            }
             FileErrorKind::UnreadableRevert(error) => {
                 write!(formatter, "may have been reverted: {error}. {UNREADABLE}")
             }

@@ -41,6 +41,15 @@ impl PlanFile {
         self.ask(|connection| connection.prepare_cached(UNTRIED)?.query_row(statuses, |row| row.get(0)))
     }
 
+    /// Returns whether another run may write a row: it is pending, unknown or failed, or a conflict that can be
+    /// overwritten. The error of such a conflict names the option.
+    pub(super) fn has_writable(&self) -> Result<bool, FileError> {
+        const WRITABLE: &str = "SELECT EXISTS (SELECT 1 FROM rows WHERE status IN (?1, ?2, ?3) \
+             OR (status = ?4 AND (error IS NULL OR instr(error, 'on_conflict') > 0)))";
+        let statuses = [Status::Pending, Status::Unknown, Status::Failed, Status::Conflict].map(Status::as_str);
+        self.ask(|connection| connection.prepare_cached(WRITABLE)?.query_row(statuses, |row| row.get(0)))
+    }
+
     /// Returns the facts about the job as a whole.
     ///
     /// # Errors

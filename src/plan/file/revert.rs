@@ -12,7 +12,6 @@ use super::private::{remove, with_suffix};
 use super::{Builder, PlanFile, State, check, connect, log};
 use crate::clock::now_ms;
 use crate::config::ApiKey;
-use crate::plan::Status;
 use crate::sabotage::{Guard, is_off};
 
 /// Returns the identity of the plan that a half-written file was to revert.
@@ -75,11 +74,15 @@ struct Standing {
     held_at_ms: Option<i64>,
     /// Whether a revert has written again everything that this plan has written, and is in effect itself.
     is_undone: bool,
+    /// The last revert that another run may complete.
+    incomplete: Option<PathBuf>,
 }
 
 /// A revert that prevents runs of its plan.
 struct Hold {
     revert: PathBuf,
+    /// The last revert of it that another run may complete.
+    incomplete: Option<PathBuf>,
     /// Why the file cannot be read. It may have restored values.
     error: Option<FileError>,
 }
@@ -210,7 +213,7 @@ impl PlanFile {
                         Ok(true) => None,
                         Err(error) => Some(error),
                     };
-                found = Some(Hold { revert: path, error });
+                found = Some(Hold { revert: path, incomplete: None, error });
             }
         }
         Ok(found)
@@ -221,29 +224,32 @@ impl PlanFile {
         let mut standing = Standing::default();
         let (mut undone_at_ms, mut retracted_at_ms) = (None, None);
         for path in self.reverts()?.into_values() {
-            let look = |revert: Self| Ok::<_, FileError>((revert.counts()?, revert.standing()?, revert));
+            let look = |revert: Self| {
+                Ok::<_, FileError>((revert.counts()?, revert.has_writable()?, revert.standing()?, revert))
+            };
             let looked = self.own_revert(&path).and_then(|revert| revert.map(look).transpose());
-            let (counts, its, revert) = match looked {
+            let (counts, is_incomplete, its, revert) = match looked {
                 Ok(Some(looked)) => looked,
                 Ok(None) => continue,
                 Err(error) => {
-                    standing.held_by = Some(Hold { revert: path, error: Some(error) });
+                    standing.held_by = Some(Hold { revert: path, incomplete: None, error: Some(error) });
                     standing.held_at_ms = Some(i64::MAX);
                     continue;
                 }
             };
-            let has = |status: &Status| counts.contains_key(status);
-            // Only a complete revert undoes: a partial one has not written everything again.
-            let is_complete = ![Status::Pending, Status::Unknown, Status::Failed, Status::Conflict].iter().any(has);
             let is_current = revert.header().parent_writes.as_ref() == Some(&writes);
             let created_at_ms = revert.header().created_at_ms;
-            if is_complete && is_current && its.held_by.is_none() && !its.is_undone {
+            // A partial revert has not written everything again.
+            if !is_incomplete && is_current && its.held_by.is_none() && !its.is_undone {
                 undone_at_ms = undone_at_ms.max(Some(created_at_ms));
             }
             // A later revert restored what this one wrote, so a revert that was made before is no longer complete.
             retracted_at_ms = retracted_at_ms.max(its.held_at_ms);
+            if is_incomplete {
+                standing.incomplete = Some(path.clone());
+            }
             if !counts.is_empty() && !its.is_undone {
-                standing.held_by = Some(Hold { revert: path, error: None });
+                standing.held_by = Some(Hold { revert: path, incomplete: its.incomplete, error: None });
                 standing.held_at_ms = standing.held_at_ms.max(Some(created_at_ms));
             }
         }
@@ -257,9 +263,9 @@ impl PlanFile {
     /// Returns [`FileErrorKind::Reverted`] if there is such a revert, and [`FileErrorKind::UnreadableRevert`] if there
     /// may be one.
     pub(in crate::plan) fn refuse_if_reverted(&self) -> Result<(), FileError> {
-        let Some(Hold { revert, error }) = self.hold()? else { return Ok(()) };
+        let Some(Hold { revert, incomplete, error }) = self.hold()? else { return Ok(()) };
         let kind = match error {
-            None => FileErrorKind::Reverted(revert),
+            None => FileErrorKind::Reverted { revert, incomplete },
             Some(error) => FileErrorKind::UnreadableRevert(error.to_string()),
         };
         Err(FileError::new(self.path(), kind))

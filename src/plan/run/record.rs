@@ -59,7 +59,8 @@ pub(super) fn left_alone(left: &[Field]) -> Option<String> {
 }
 
 /// Returns the outcome of a row whose fields have values that neither the plan nor the account at planning had. `fills`
-/// is true if the mode overwrites no value, `is_revert` if the plan reverts another one.
+/// is true if the mode overwrites no value, `is_revert` if the plan reverts another one. The error of a conflict names
+/// `on_conflict` only if it can be overwritten: that decides whether a revert is complete.
 pub(super) fn conflict(row: OpenRow, foreign: &[Field], fills: bool, is_revert: bool) -> Record {
     let names = foreign.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
     let on = if is_revert { ON_REVERT } else { "" };
@@ -134,6 +135,7 @@ mod tests {
                  another form than its answer showed{overwrite} on the plan of the revert"
             )
         );
+        assert!(!text(false, true, false).contains("on_conflict"));
         assert_eq!(text(false, true, false), "row 3: mode \"fill\" does not overwrite the new value of city, phone");
         let again = text(true, false, true);
         let expected =
