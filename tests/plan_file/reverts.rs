@@ -602,6 +602,14 @@ fn a_revert_that_is_older_than_a_revert_of_another_one_is_not_resumed() {
     assert_eq!(third.path(), folder.path().join("plan.revert3.replyio"));
     assert_eq!(numbers(&third), [0]);
 
+    // The revert of the revert may also be older, if nobody has applied it before.
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (_, back) = reverted(&file, &[0]);
+    assert_eq!(numbers(&file.revert_file().unwrap()), [0_u64; 0]);
+    change(&back, &[0]);
+    assert_eq!(numbers(&file.revert_file().unwrap()), [0]);
+
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
     change(&file, &[0, 1, 2]);

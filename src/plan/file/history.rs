@@ -75,15 +75,17 @@ impl Family {
         })
     }
 
-    /// Returns whether a file that writes what the plan writes was created after a revert of the plan. That revert has
-    /// not seen what the file wrote.
+    /// Returns whether a file that writes what the plan writes was created, or has written, after a revert of the plan was
+    /// made. That revert has not seen what the file wrote.
     ///
     /// # Errors
     /// Returns [`FileError`] if one of the files cannot be read.
     pub(super) fn is_overtaken(&self, revert: &PlanFile) -> Result<bool, FileError> {
+        let made_at_ms = revert.header().created_at_ms;
         for (member, Member { file, .. }) in self.members.iter().enumerate() {
-            let is_newer = file.header().created_at_ms > revert.header().created_at_ms;
-            if is_newer && self.is_like_plan(member) && !file.counts()?.is_empty() {
+            let is_newer = file.header().created_at_ms > made_at_ms;
+            let is_other = member != self.plan && self.is_like_plan(member);
+            if is_other && ((is_newer && !file.counts()?.is_empty()) || file.has_written_since(made_at_ms)?) {
                 return Ok(true);
             }
         }

@@ -50,6 +50,12 @@ impl PlanFile {
         self.ask(|connection| connection.prepare_cached(WRITABLE)?.query_row(statuses, |row| row.get(0)))
     }
 
+    /// Returns whether a run has sent or ended a row since a moment.
+    pub(super) fn has_written_since(&self, at_ms: i64) -> Result<bool, FileError> {
+        const WRITTEN: &str = "SELECT EXISTS (SELECT 1 FROM rows WHERE finished_at_ms >= ?1)";
+        self.ask(|connection| connection.prepare_cached(WRITTEN)?.query_row([at_ms], |row| row.get(0)))
+    }
+
     /// Returns the facts about the job as a whole.
     ///
     /// # Errors

@@ -172,17 +172,28 @@ impl PlanFile {
                 return Err(FileError::new(&path, FileErrorKind::Foreign(foreign(self.path()))));
             }
             let is_same = found.header().parent_writes.as_ref() == Some(&writes);
-            if is_same && found.has_rest()? && !Family::of(self)?.is_overtaken(&found)? {
+            if is_same && self.is_the_next(&found)? {
                 return Ok(found);
             }
         }
         self.revert_as(&self.revert_path(last.saturating_add(1)), state, key)
     }
 
-    /// Returns whether this revert was not reverted itself, and has rows that no run has tried, or no rows at all:
-    /// another revert would be the same.
-    fn has_rest(&self) -> Result<bool, FileError> {
-        Ok(self.reverts()?.is_empty() && (self.counts()?.is_empty() || self.has_untried()?))
+    /// Returns whether another revert would do no more than this one: it was not reverted itself, has seen everything that
+    /// was written, and has rows that no run has tried, or none as another one would have none.
+    fn is_the_next(&self, revert: &Self) -> Result<bool, FileError> {
+        if !revert.reverts()?.is_empty() {
+            return Ok(false);
+        }
+        if revert.counts()?.is_empty() {
+            let mut is_empty = true;
+            self.revert_rows(|_| {
+                is_empty = false;
+                Ok(())
+            })?;
+            return Ok(is_empty);
+        }
+        Ok(revert.has_untried()? && !Family::of(self)?.is_overtaken(revert)?)
     }
 
     /// Returns the last revert of this plan that is in effect: it has rows, whatever became of them, and no revert of

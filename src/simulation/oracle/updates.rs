@@ -145,7 +145,10 @@ fn of_revert(stage: &Stage, put: &Put, (lane, number): (usize, usize), field: Fi
     };
     let ours: Vec<&Put> = stage.puts.iter().map(|(_, other)| other).filter(is_ours).collect();
     // The plan cannot tell its own update from someone's who wrote the same.
-    let is_as_planned = |now: &Value| planned.is_some_and(|change| same(field, now, &change.after));
+    let is_as_planned = |now: &Value| {
+        planned
+            .is_some_and(|change| same(field, now, &change.after) || (is_of_table && same(field, now, &change.before)))
+    };
     let is_due = |now: &Value| {
         let stored = |other: &Put| stage.service.stored_value(field, &other.value(field));
         let is_of = |other: &Put| {

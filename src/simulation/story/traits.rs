@@ -25,8 +25,6 @@ const PART_PER_MILLE: u32 = 150;
 impl Story {
     /// Adds every trait. Without `has_more`, nothing disturbs the story.
     pub(super) fn add_traits(&mut self, seed: u64, world: &World, has_more: bool) {
-        let again = &mut Dice::new(seed, "reverts", 0);
-        self.lanes.iter_mut().for_each(|lane| lane.revert_again(again, world));
         self.include_parts(&mut Dice::new(seed, "parts", 0));
         let stops = &mut Dice::new(seed, "stops", 0);
         self.abandon(stops);
@@ -120,7 +118,7 @@ impl Lane {
     }
 
     /// Adds reverts behind a revert: of the plan, or of any of its reverts.
-    fn revert_again(&mut self, dice: &mut Dice, world: &World) {
+    pub(super) fn revert_again(&mut self, dice: &mut Dice, world: &World) {
         let mut steps = Vec::new();
         for step in std::mem::take(&mut self.steps) {
             let reverted = if let Step::Revert(job, _) = step { Some(job) } else { None };
