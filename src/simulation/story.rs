@@ -179,7 +179,9 @@ impl Story {
             lanes.push(Lane::single_calls(dice, world));
         }
         let reverts = &mut Dice::new(seed, "reverts", 0);
-        lanes.iter_mut().for_each(|lane| lane.revert_again(reverts, world));
+        for lane in &mut lanes {
+            lane.revert_again(reverts, world);
+        }
         if is_one_process && lanes.len() > 1 {
             lanes.iter_mut().flat_map(|lane| &mut lane.steps).for_each(Step::survive);
         }
