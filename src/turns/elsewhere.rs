@@ -253,8 +253,8 @@ impl Elsewhere {
 
     /// Tries to lock an account.
     pub(super) fn try_lock(&self, place: Place) -> Attempt {
-        // The file of the last turn is nearly always the one of now. The third attempt is for a file that was deleted or
-        // moved after it was opened.
+        // The file of the last turn is nearly always the current one. The third attempt is for a file that was deleted
+        // or moved after it was opened.
         for open in [Self::last, Self::open, Self::open] {
             let open = open(self);
             let Some((open, file)) = open.as_ref().and_then(|open| Some((open, open.file.as_ref()?))) else { continue };
