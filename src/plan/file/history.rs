@@ -75,8 +75,8 @@ impl Family {
         })
     }
 
-    /// Returns whether a file that writes what the plan writes was created, or has written, after a revert of the plan was
-    /// made. That revert has not seen what the file wrote.
+    /// Returns whether a file that writes what the plan writes was created, or has written, after a revert of the plan
+    /// was made. That revert has not seen what the file wrote.
     ///
     /// # Errors
     /// Returns [`FileError`] if one of the files cannot be read.

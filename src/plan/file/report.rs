@@ -391,8 +391,8 @@ impl PlanFile {
     }
 }
 
-/// Returns what the plan has of the fields of a row that another file has written again. That file knows which values it
-/// overwrote, unless it wrote another value than the plan: it may have restored what someone else had written.
+/// Returns what the plan has of the fields of a row that another file has written again. That file knows which values
+/// it overwrote, unless it wrote another value than the plan: it may have restored what someone else had written.
 fn merged(own: &[StoredEdit], again: Vec<StoredEdit>) -> Vec<StoredEdit> {
     let is_the_same = |edit: &StoredEdit| {
         let mut of_field = own.iter().filter(|own| own.change.field == edit.change.field);

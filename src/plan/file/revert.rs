@@ -121,12 +121,13 @@ impl PlanFile {
     /// Returns the plan that reverts this one, in a file next to it: `name.revert.suffix`, `name.revert2.suffix` and so
     /// on, the name after the last one that exists.
     ///
-    /// Opens an earlier revert only to resume it: it has open rows, no file has written the values of this plan since it
-    /// was created, and it was not reverted itself. A revert whose creation was interrupted is created again.
+    /// Opens an earlier revert only to resume it: it has open rows, no file has written the values of this plan since
+    /// it was created, and it was not reverted itself. A revert whose creation was interrupted is created again.
     ///
     /// # Errors
-    /// Returns [`FileErrorKind::Locked`] if a run uses this plan or another one of its family, [`FileErrorKind::Foreign`] if another file than a
-    /// revert of this plan has one of the names, and another kind if one of the files cannot be used.
+    /// Returns [`FileErrorKind::Locked`] if a run uses this plan or another one of its family,
+    /// [`FileErrorKind::Foreign`] if another file than a revert of this plan has one of the names, and another kind if
+    /// one of the files cannot be used.
     pub fn revert_file(&self) -> Result<Self, FileError> {
         self.revert_file_with(None, false)
     }
@@ -179,8 +180,8 @@ impl PlanFile {
         self.revert_as(&self.revert_path(last.saturating_add(1)), state, key)
     }
 
-    /// Returns whether another revert would do no more than this one: it was not reverted itself, has seen everything that
-    /// was written, and has rows that no run has tried, or none as another one would have none.
+    /// Returns whether another revert would do no more than this one: it was not reverted itself, has seen everything
+    /// that was written, and has rows that no run has tried, or none as another one would have none.
     fn is_the_next(&self, revert: &Self) -> Result<bool, FileError> {
         if !revert.reverts()?.is_empty() {
             return Ok(false);
@@ -282,8 +283,8 @@ impl PlanFile {
         Err(FileError::new(self.path(), kind))
     }
 
-    /// Returns the plan that this one reverts, the plan that that one reverts, and so on, as far as these files are next
-    /// to this one and can be read.
+    /// Returns the plan that this one reverts, the plan that that one reverts, and so on, as far as these files are
+    /// next to this one and can be read.
     pub(super) fn ancestors(&self) -> Vec<Self> {
         let parent_of = |file: &Self| {
             let (name, _) = reverts(Path::new(file.place().file_name()?))?;
