@@ -769,7 +769,7 @@ def _run(options: dict[str, Any], name: str) -> int:
         told = f"the run has ended, and {quoted(opening_of(result), 'status')} shows the outcome"
         shown = _printed(lambda: _show(result, options), told)
     if is_revert and not sum(result.counts.values()) and chosen(options.get("format")) == "table":
-        why = "earlier reverts have restored what the plan wrote" if has_written else "the plan has changed no account"
+        why = "no value that the plan wrote is left" if has_written else "the plan has changed no account"
         _tell(f"nothing to revert: {why}")
     for line in _left(result, wanted):
         _tell(line)

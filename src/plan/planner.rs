@@ -367,6 +367,18 @@ impl<'a> Planner<'a> {
     /// Returns the errors of `give`.
     pub fn unreadable<E>(&mut self, error: &str, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
         let Some(one) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
+        let matches_any = |text: &str| self.match_on.beginnings(text).iter().any(|beginning| beginning.is_empty());
+        if one.text.as_deref().is_some_and(matches_any) {
+            let by = self.match_on.as_str();
+            self.refused.get_or_insert_with(|| {
+                Incomplete::wrong(format!(
+                    "the list may have truncated the {by} of account {}, which cannot be read: {error}; any row may \
+                     match this account, so match on id instead of {by}",
+                    one.id
+                ))
+            });
+            return Ok(());
+        }
         if self.match_on != MatchOn::Id {
             self.unread.push((one, error.to_owned()));
             return Ok(());

@@ -155,7 +155,7 @@ def test_what_has_nothing_to_show_is_said_in_words(command: Command) -> None:
     command("apply", "n.replyplan")
     command("revert", "n.replyplan")
     told = command.table("revert", "n.replyplan").stderr.splitlines()[-1:]
-    assert told == ["replyio: nothing to revert: earlier reverts have restored what the plan wrote"]
+    assert told == ["replyio: nothing to revert: no value that the plan wrote is left"]
 
 
 @posix

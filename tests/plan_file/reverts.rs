@@ -709,6 +709,57 @@ fn a_revert_restores_what_the_revert_of_a_revert_has_overwritten() {
 }
 
 #[test]
+fn what_a_revert_of_a_revert_has_overwritten_is_restored_although_a_later_answer_is_lost() {
+    let city = |changes: &[Change]| changes.iter().find(|change| change.field == Field::City).unwrap().clone();
+    let colleague = || vec![(Field::City, text("Paris"))];
+    let restored = |file: &PlanFile| city(&rows(file)[0].changes).after;
+    // Its own answer is lost.
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (_, back) = reverted(&file, &[0]);
+    send(&back.start_run().unwrap(), 0, colleague(), finished(Status::Unknown, None));
+    assert_eq!(restored(&file), text("Paris"));
+    // That of the next revert is lost, or still has the previous value.
+    let previous = city(&planned(0).changes).after;
+    let ignored = Finished { answered: vec![(Field::City, previous)], ..finished(Status::Changed, None) };
+    for outcome in [finished(Status::Unknown, Some("no answer".to_owned())), ignored] {
+        let folder = Folder::new();
+        let file = build(&folder.plan(), 10).unwrap();
+        let (_, back) = reverted(&file, &[0]);
+        send(&back.start_run().unwrap(), 0, colleague(), finished(Status::Changed, None));
+        send(&file.revert_file().unwrap().start_run().unwrap(), 0, Vec::new(), outcome);
+        assert_eq!(restored(&file), text("Paris"));
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_matter_in_a_chain_of_reverts() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let at = |at_ms| Finished::new(Status::Changed, at_ms);
+    send(&file.start_run().unwrap(), 0, Vec::new(), at(NOW + 100));
+    let mut last = file.clone();
+    for (generation, at_ms) in (1..).zip([NOW + 50, NOW + 55, NOW + 60]) {
+        last = last.revert_file().unwrap();
+        send(&last.start_run().unwrap(), 0, Vec::new(), at(at_ms));
+        assert_eq!(rows(&file).is_empty(), generation % 2 == 1, "{generation}");
+    }
+}
+
+#[test]
+fn a_plan_that_cannot_be_read_blocks_an_interrupted_revert_of_its_revert() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (_, back) = reverted(&file, &[0, 1]);
+    assert!(back.reverted_by().is_ok());
+    fs::write(folder.plan(), [0; 4_096]).unwrap();
+    let error = back.reverted_by().err().unwrap();
+    assert_eq!(error.path(), folder.plan());
+    fs::remove_file(folder.plan()).unwrap();
+    assert_eq!(held_by(&back), None);
+}
+
+#[test]
 fn a_revert_knows_what_the_list_showed_in_the_fields_that_its_plan_kept() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();

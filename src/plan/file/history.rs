@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use super::schema::{StoredEdit, StoredRow};
 use super::{FileError, PlanFile, Reader, owner};
@@ -22,23 +21,39 @@ struct Member {
     reader: OnceCell<Reader>,
 }
 
-/// An update of a row that a file has sent.
+/// The last update of a row by one of the files.
 #[derive(Debug, Clone, Copy)]
-struct Write {
+pub(super) struct Write {
     member: usize,
     at_ms: Option<i64>,
     /// That of the row.
-    listed: u32,
-    /// Whether an answer says that the account got the values.
-    is_certain: bool,
+    pub(super) listed: u32,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// An answer says that the account got the values.
+    Written,
+    /// The answer still had a previous value: the service may have ignored the update.
+    Ignored,
+    /// No answer says whether the account got the values.
+    Unknown,
+}
+
+impl Write {
+    /// Returns the status of the row.
+    pub(super) fn status(self) -> Status {
+        if self.outcome == Outcome::Unknown { Status::Unknown } else { Status::Changed }
+    }
 }
 
 /// The file that has the current values of a row.
 pub(super) enum Holder {
     /// The plan itself, as far as is known.
     Plan,
-    /// Another file that writes the same values as the plan: its number, and `listed` of its row.
-    Again(usize, u32),
+    /// Another file that writes the same values as the plan. It knows what it has overwritten.
+    Again(Write),
     /// A file that restores what the plan has overwritten.
     Restored,
 }
@@ -49,12 +64,17 @@ impl Family {
     /// # Errors
     /// Returns [`FileError`] if one of the files cannot be read.
     pub(super) fn of(plan: &PlanFile) -> Result<Self, FileError> {
-        let root = plan.ancestors().pop().unwrap_or_else(|| plan.clone());
+        let root = plan.ancestors()?.pop().unwrap_or_else(|| plan.clone());
         let mut members = Vec::new();
         collect(root, &mut members)?;
+        // Someone may have copied one of the files to another of these names.
+        let is_plan = |member: &Member| member.file.real_path() == plan.real_path();
+        if !members.iter().any(is_plan) {
+            members.clear();
+            collect(plan.clone(), &mut members)?;
+        }
         members.sort_by_key(|member| member.file.header().created_at_ms);
-        let identity = &plan.header().identity;
-        let plan = members.iter().position(|member| member.file.header().identity == *identity).unwrap_or_default();
+        let plan = members.iter().position(is_plan).unwrap_or_default();
         Ok(Self { members, plan })
     }
 
@@ -85,7 +105,7 @@ impl Family {
         for (member, Member { file, .. }) in self.members.iter().enumerate() {
             let is_newer = file.header().created_at_ms > made_at_ms;
             let is_other = member != self.plan && self.is_like_plan(member);
-            if is_other && ((is_newer && !file.counts()?.is_empty()) || file.has_written_since(made_at_ms)?) {
+            if is_other && ((is_newer && !file.counts()?.is_empty()) || file.has_run_since(made_at_ms)?) {
                 return Ok(true);
             }
         }
@@ -97,26 +117,50 @@ impl Family {
         generation(member) == generation(self.plan)
     }
 
-    /// Returns whether an update of a newer file came after one of an older file, which may have been used again.
-    fn follows(&self, newer: Write, older: Write) -> bool {
-        let member = |write: Write| self.members.get(write.member);
-        let has_seen_all = member(newer).zip(member(older)).is_some_and(|(newer, older)| {
-            let header = newer.file.header();
-            header.parent.as_ref() == Some(&older.file.header().identity)
-                && header.parent_writes.as_ref() == Some(&older.writes)
-        });
-        has_seen_all || older.at_ms.zip(newer.at_ms).is_some_and(|(older, newer)| older <= newer)
+    /// Returns whether an update came after another one. The older file of the two may have been used again.
+    fn is_after(&self, one: Write, other: Write) -> bool {
+        if self.has_seen(one.member, other.member) || self.has_seen(other.member, one.member) {
+            return self.has_seen(one.member, other.member);
+        }
+        match one.at_ms.zip(other.at_ms) {
+            Some((one_ms, other_ms)) if one_ms != other_ms => one_ms > other_ms,
+            Some(_) => one.member > other.member,
+            None => one.member < other.member,
+        }
+    }
+
+    /// Returns whether a file was made when another one had sent all its updates, whatever the clock says.
+    fn has_seen(&self, mut member: usize, other: usize) -> bool {
+        while let Some(parent) = self.whole_parent(member) {
+            if parent == other {
+                return true;
+            }
+            member = parent;
+        }
+        false
+    }
+
+    /// Returns the file that a file reverts, if it has sent nothing since the revert was made.
+    fn whole_parent(&self, member: usize) -> Option<usize> {
+        let header = self.members.get(member)?.file.header();
+        let is_parent = |other: &Member| {
+            header.parent.as_ref() == Some(&other.file.header().identity)
+                && header.parent_writes.as_ref() == Some(&other.writes)
+        };
+        self.members.iter().position(is_parent)
     }
 
     /// Returns what a file has sent of a row.
     fn write_of(&self, member: usize, row: &StoredRow) -> Result<Option<Write>, FileError> {
         let Some(Member { file, .. }) = self.members.get(member) else { return Ok(None) };
-        let is_certain = match file.status(&row.status)? {
-            Status::Unknown => false,
-            Status::Changed => !row.stored_otherwise || !self.edits(member, row)?.iter().any(StoredEdit::was_ignored),
+        let was_ignored = || Ok::<_, FileError>(self.edits(member, row)?.iter().any(StoredEdit::was_ignored));
+        let outcome = match file.status(&row.status)? {
+            Status::Unknown => Outcome::Unknown,
+            Status::Changed if row.stored_otherwise && was_ignored()? => Outcome::Ignored,
+            Status::Changed => Outcome::Written,
             _ => return Ok(None),
         };
-        Ok(Some(Write { member, at_ms: row.finished_at_ms, listed: row.listed, is_certain }))
+        Ok(Some(Write { member, at_ms: row.finished_at_ms, listed: row.listed, outcome }))
     }
 
     fn edits(&self, member: usize, row: &StoredRow) -> Result<Vec<StoredEdit>, FileError> {
@@ -136,10 +180,19 @@ fn collect(file: PlanFile, members: &mut Vec<Member>) -> Result<(), FileError> {
     reverts.into_iter().try_for_each(|revert| collect(revert, members))
 }
 
-/// The last update of each row by a file other than the plan.
+/// The last updates of each row by other files than the plan.
 pub(super) struct History {
     family: Family,
-    rows: HashMap<u64, Write>,
+    rows: HashMap<u64, Last>,
+}
+
+/// The last updates of a row.
+#[derive(Default)]
+struct Last {
+    /// By a file that writes what the plan writes.
+    again: Option<Write>,
+    /// By a file that restores what the plan has overwritten.
+    restored: Option<Write>,
 }
 
 impl History {
@@ -148,14 +201,14 @@ impl History {
     /// # Errors
     /// Returns [`FileError`] if one of the files cannot be read.
     pub(super) fn of(family: Family) -> Result<Self, FileError> {
-        let mut rows = HashMap::new();
+        let mut rows: HashMap<u64, Last> = HashMap::new();
         for (number, member) in family.members.iter().enumerate().filter(|(number, _)| *number != family.plan) {
             member.file.for_each_stored(|row| {
                 let Some(write) = family.write_of(number, &row)? else { return Ok(()) };
-                match rows.entry(row.row.unsigned_abs()) {
-                    Entry::Vacant(entry) => drop(entry.insert(write)),
-                    Entry::Occupied(mut entry) if family.follows(write, *entry.get()) => drop(entry.insert(write)),
-                    Entry::Occupied(_) => {}
+                let last = rows.entry(row.row.unsigned_abs()).or_default();
+                let last = if family.is_like_plan(number) { &mut last.again } else { &mut last.restored };
+                if last.is_none_or(|last| family.is_after(write, last)) {
+                    *last = Some(write);
                 }
                 Ok(())
             })?;
@@ -169,16 +222,19 @@ impl History {
     /// Returns [`FileError`] if a file cannot be read.
     pub(super) fn holder(&self, row: &StoredRow) -> Result<Holder, FileError> {
         let family = &self.family;
-        let (Some(last), Some(own)) =
-            (self.rows.get(&row.row.unsigned_abs()).copied(), family.write_of(family.plan, row)?)
+        let (Some(last), Some(own)) = (self.rows.get(&row.row.unsigned_abs()), family.write_of(family.plan, row)?)
         else {
             return Ok(Holder::Plan);
         };
-        let is_last = if last.member > own.member { family.follows(last, own) } else { !family.follows(own, last) };
-        Ok(match last {
-            _ if !is_last || !last.is_certain => Holder::Plan,
-            Write { member, listed, .. } if family.is_like_plan(member) => Holder::Again(member, listed),
-            _ => Holder::Restored,
+        let again = last.again.filter(|again| family.is_after(*again, own));
+        let wrote_last = again.unwrap_or(own);
+        let is_restored =
+            |restored: Write| restored.outcome == Outcome::Written && family.is_after(restored, wrote_last);
+        Ok(match again {
+            _ if last.restored.is_some_and(is_restored) => Holder::Restored,
+            // If the service ignored it, it has overwritten nothing.
+            Some(again) if again.outcome != Outcome::Ignored => Holder::Again(again),
+            _ => Holder::Plan,
         })
     }
 
@@ -186,7 +242,7 @@ impl History {
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
-    pub(super) fn edits(&self, member: usize, row: &StoredRow) -> Result<Vec<StoredEdit>, FileError> {
-        self.family.edits(member, row)
+    pub(super) fn edits(&self, write: Write, row: &StoredRow) -> Result<Vec<StoredEdit>, FileError> {
+        self.family.edits(write.member, row)
     }
 }

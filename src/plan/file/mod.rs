@@ -54,6 +54,7 @@ use self::simulation::Kept;
 use self::state::Log;
 pub use self::state::{Activity, AtRisk, ItemsProof, Members, Owner, State};
 pub use self::writer::Record;
+use crate::clock::now_ms;
 use crate::config::ApiKey;
 use crate::plan::Status;
 use crate::text::plain_line;
@@ -381,7 +382,8 @@ fn recover(path: &Path, recovery: &str) -> check::Found<()> {
         writer::each_of(&transaction, statuses, |row| {
             Status::Unknown.as_str().clone_into(&mut row.status);
             row.error = Some(format!("row {}: {RECOVERED}", row.row));
-            row.finished_at_ms = None;
+            // Every update was sent before.
+            row.finished_at_ms = Some(now_ms());
         })?;
     }
     state::set_recovery(&transaction, recovery)?;

@@ -51,7 +51,7 @@ impl PlanFile {
     }
 
     /// Returns whether a run has sent or ended a row since a moment.
-    pub(super) fn has_written_since(&self, at_ms: i64) -> Result<bool, FileError> {
+    pub(super) fn has_run_since(&self, at_ms: i64) -> Result<bool, FileError> {
         const WRITTEN: &str = "SELECT EXISTS (SELECT 1 FROM rows WHERE finished_at_ms >= ?1)";
         self.ask(|connection| connection.prepare_cached(WRITTEN)?.query_row([at_ms], |row| row.get(0)))
     }
@@ -323,16 +323,15 @@ impl PlanFile {
             // them.
             let is_own = |edit: &StoredEdit| edit.change.is_planned || edit.change.is_unnamed();
             let mut listed = row.listed;
-            let mut edits = self.edits_of_row(&reader, number)?;
-            match history.holder(&row)? {
+            let edits = match history.holder(&row)? {
                 Holder::Restored => return Ok(()),
-                Holder::Plan => {}
-                Holder::Again(member, of_member) => {
-                    status = Status::Changed;
-                    listed &= of_member;
-                    edits = merged(&edits, history.edits(member, &row)?);
+                Holder::Plan => self.edits_of_row(&reader, number)?,
+                Holder::Again(again) => {
+                    status = again.status();
+                    listed &= again.listed;
+                    merged(&self.edits_of_row(&reader, number)?, history.edits(again, &row)?)
                 }
-            }
+            };
             let listed = FieldSet::from_bits(listed);
             // An update without an answer has kept the values of the unnamed fields. What the list showed in another
             // field says nothing about it now.
@@ -385,8 +384,8 @@ impl PlanFile {
             error,
             repeated: row.repeated.unsigned_abs(),
             stored_otherwise: row.stored_otherwise,
-            // As long as it is open, this is when it was sent.
-            finished_at_ms: row.finished_at_ms.filter(|_| !untold),
+            // While it is unknown, this is when it was sent.
+            finished_at_ms: row.finished_at_ms.filter(|_| status != Status::Unknown),
         })
     }
 }

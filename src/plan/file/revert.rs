@@ -212,8 +212,11 @@ impl PlanFile {
         if let Some(hold) = self.standing()?.held_by {
             return Ok(Some(hold));
         }
+        if self.header().generation < 2 {
+            return Ok(None);
+        }
         let mut found = None;
-        for plan in self.ancestors().iter().skip(1).step_by(2) {
+        for plan in self.ancestors()?.iter().skip(1).step_by(2) {
             for path in plan.reverts()?.into_values() {
                 let is_in_effect = |revert: &Self| {
                     let is_newer = revert.header().created_at_ms > self.header().created_at_ms;
@@ -284,14 +287,29 @@ impl PlanFile {
     }
 
     /// Returns the plan that this one reverts, the plan that that one reverts, and so on, as far as these files are
-    /// next to this one and can be read.
-    pub(super) fn ancestors(&self) -> Vec<Self> {
-        let parent_of = |file: &Self| {
-            let (name, _) = reverts(Path::new(file.place().file_name()?))?;
-            let parent = Self::open(&file.place().with_file_name(name)).ok()?;
-            file.is_revert_of(&parent).then_some(parent)
-        };
-        std::iter::successors(parent_of(self), parent_of).collect()
+    /// next to this one.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if a file that has the name of such a plan cannot be read.
+    pub(super) fn ancestors(&self) -> Result<Vec<Self>, FileError> {
+        let mut found = Vec::new();
+        let mut file = self.clone();
+        while let Some(parent) = file.reverted_plan()? {
+            found.push(parent.clone());
+            file = parent;
+        }
+        Ok(found)
+    }
+
+    /// Opens the plan that this one reverts; `None` if it is not next to this one.
+    fn reverted_plan(&self) -> Result<Option<Self>, FileError> {
+        let place = self.place();
+        let Some((name, _)) = place.file_name().and_then(|name| reverts(Path::new(name))) else { return Ok(None) };
+        match Self::open(&place.with_file_name(name)) {
+            Ok(plan) => Ok(Some(plan).filter(|plan| self.is_revert_of(plan))),
+            Err(error) if matches!(error.kind(), FileErrorKind::Missing) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the reverts of this plan, in the order in which they were created.
@@ -309,7 +327,7 @@ impl PlanFile {
 
     /// Opens the revert of this plan at a path. Returns `None` if the file is part of another plan, or is missing.
     fn own_revert(&self, path: &Path) -> Result<Option<Self>, FileError> {
-        match Self::open(path) {
+        match Self::open_settled(path) {
             Ok(found) => Ok(Some(found).filter(|found| found.is_revert_of(self))),
             Err(error) => match error.kind() {
                 FileErrorKind::Missing => Ok(None),
@@ -380,7 +398,6 @@ impl PlanFile {
     /// Returns [`FileError`] if one of the two files cannot be used.
     pub fn revert_as(&self, path: &Path, state: State, key: Option<&ApiKey>) -> Result<Self, FileError> {
         let family = Family::of(self)?;
-        family.refuse_if_in_use()?;
         let header = Header {
             identity: Header::new_identity()?,
             parent: Some(self.header().identity.clone()),
@@ -392,8 +409,10 @@ impl PlanFile {
             created_at_ms: now_ms().max(family.newest_ms().saturating_add(1)),
             ..self.header().clone()
         };
-        let history = History::of(family)?;
         let mut builder = Builder::create(path, &header)?;
+        // A run that begins from here on finds the file, and writes nothing.
+        family.refuse_if_in_use()?;
+        let history = History::of(family)?;
         // Its updates clear these members too.
         let mut in_doubt = state.in_doubt(&self.open_rows(&[])?);
         builder.add_cleared(state.cleared_members);

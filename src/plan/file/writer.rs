@@ -220,6 +220,7 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
                 }
                 Status::Unknown.as_str().clone_into(&mut stored.status);
                 stored.error = None;
+                // In a revert of this plan, it decides which file wrote the row last.
                 stored.finished_at_ms = Some(*at_ms);
             })?;
         }
