@@ -423,6 +423,16 @@ fn an_account_that_get_refuses_fails_only_the_rows_that_may_match_it() {
     }
 }
 
+#[test]
+fn a_plan_is_refused_if_every_row_may_match_an_account_that_get_refuses() {
+    let (table, options) = by_text(MatchOn::DomainName, &["acme.com", "b.example"]);
+    // What follows can change the key of the whole label.
+    let mut service = with_domains(&["m\u{fc}ller-international-shipping-and-trade", "acme.com"]);
+    service.refused = Some(1);
+    let reason = service.plan(&table, &options).unwrap_err();
+    assert!(reason.contains("domain_name of account 1") && reason.contains("any row may match"), "{reason}");
+}
+
 fn with_domain(id: i64, domain: &str) -> Json {
     let mut members = whole(id);
     members["domainName"] = json!(domain);

@@ -508,6 +508,7 @@ fn texts_that_often_mean_nothing_are_counted_and_kept() {
         "a\u{1b}b",
         "Line 1_x000D_\nLine 2",
         "a_x_x001f_",
+        "A_x000D_xyz",
         "AT&amp;T",
         "a & b &lt;c",
         "&quot;",
