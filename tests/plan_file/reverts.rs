@@ -760,6 +760,15 @@ fn a_plan_that_cannot_be_read_blocks_an_interrupted_revert_of_its_revert() {
 }
 
 #[test]
+fn a_plan_whose_name_is_that_of_a_revert_is_reverted_beside_any_other_file() {
+    let folder = Folder::new();
+    let file = build(&folder.path().join("data.revert"), 10).unwrap();
+    change(&file, &[0]);
+    fs::write(folder.path().join("data"), "id,city\n1,Oslo\n").unwrap();
+    assert_eq!(numbers(&file.revert_file().unwrap()), [0]);
+}
+
+#[test]
 fn a_revert_knows_what_the_list_showed_in_the_fields_that_its_plan_kept() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();

@@ -7,7 +7,7 @@ use super::schema::{StoredEdit, StoredRow};
 use super::{FileError, PlanFile, Reader, owner};
 use crate::plan::Status;
 
-/// The plan of a table and all files that come from it, in the order in which they were created.
+/// The plan of a table and all files that come from it, each after the file that it reverts.
 pub(super) struct Family {
     members: Vec<Member>,
     /// The file whose rows are to be reverted.
@@ -18,6 +18,8 @@ struct Member {
     file: PlanFile,
     /// The state of its writes.
     writes: String,
+    /// The file that it reverts, if that has sent nothing since.
+    seen: Option<usize>,
     reader: OnceCell<Reader>,
 }
 
@@ -66,14 +68,13 @@ impl Family {
     pub(super) fn of(plan: &PlanFile) -> Result<Self, FileError> {
         let root = plan.ancestors()?.pop().unwrap_or_else(|| plan.clone());
         let mut members = Vec::new();
-        collect(root, &mut members)?;
+        collect(root, None, &mut members)?;
         // Someone may have copied one of the files to another of these names.
         let is_plan = |member: &Member| member.file.real_path() == plan.real_path();
         if !members.iter().any(is_plan) {
             members.clear();
-            collect(plan.clone(), &mut members)?;
+            collect(plan.clone(), None, &mut members)?;
         }
-        members.sort_by_key(|member| member.file.header().created_at_ms);
         let plan = members.iter().position(is_plan).unwrap_or_default();
         Ok(Self { members, plan })
     }
@@ -122,32 +123,26 @@ impl Family {
         if self.has_seen(one.member, other.member) || self.has_seen(other.member, one.member) {
             return self.has_seen(one.member, other.member);
         }
+        let made = |write: Write| {
+            let member = self.members.get(write.member);
+            (member.map(|member| member.file.header().created_at_ms), write.member)
+        };
         match one.at_ms.zip(other.at_ms) {
             Some((one_ms, other_ms)) if one_ms != other_ms => one_ms > other_ms,
-            Some(_) => one.member > other.member,
-            None => one.member < other.member,
+            Some(_) => made(one) > made(other),
+            None => made(one) < made(other),
         }
     }
 
     /// Returns whether a file was made when another one had sent all its updates, whatever the clock says.
     fn has_seen(&self, mut member: usize, other: usize) -> bool {
-        while let Some(parent) = self.whole_parent(member) {
-            if parent == other {
+        while let Some(seen) = self.members.get(member).and_then(|member| member.seen) {
+            if seen == other {
                 return true;
             }
-            member = parent;
+            member = seen;
         }
         false
-    }
-
-    /// Returns the file that a file reverts, if it has sent nothing since the revert was made.
-    fn whole_parent(&self, member: usize) -> Option<usize> {
-        let header = self.members.get(member)?.file.header();
-        let is_parent = |other: &Member| {
-            header.parent.as_ref() == Some(&other.file.header().identity)
-                && header.parent_writes.as_ref() == Some(&other.writes)
-        };
-        self.members.iter().position(is_parent)
     }
 
     /// Returns what a file has sent of a row.
@@ -173,11 +168,14 @@ impl Family {
     }
 }
 
-fn collect(file: PlanFile, members: &mut Vec<Member>) -> Result<(), FileError> {
+fn collect(file: PlanFile, parent: Option<usize>, members: &mut Vec<Member>) -> Result<(), FileError> {
     let reverts = file.own_reverts()?;
     let writes = file.state()?.writes();
-    members.push(Member { file, writes, reader: OnceCell::new() });
-    reverts.into_iter().try_for_each(|revert| collect(revert, members))
+    let parent_writes = file.header().parent_writes.as_ref();
+    let seen = parent.filter(|parent| members.get(*parent).map(|parent| &parent.writes) == parent_writes);
+    let number = members.len();
+    members.push(Member { file, writes, seen, reader: OnceCell::new() });
+    reverts.into_iter().try_for_each(|revert| collect(revert, Some(number), members))
 }
 
 /// The last updates of each row by other files than the plan.

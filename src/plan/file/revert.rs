@@ -303,6 +303,10 @@ impl PlanFile {
 
     /// Opens the plan that this one reverts; `None` if it is not next to this one.
     fn reverted_plan(&self) -> Result<Option<Self>, FileError> {
+        // The plan of a table may have such a name, too.
+        if !self.header().is_revert() {
+            return Ok(None);
+        }
         let place = self.place();
         let Some((name, _)) = place.file_name().and_then(|name| reverts(Path::new(name))) else { return Ok(None) };
         match Self::open(&place.with_file_name(name)) {
