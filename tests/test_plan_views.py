@@ -108,7 +108,7 @@ class File:
     def stored_otherwise(self) -> int:
         return self._stored_otherwise
 
-    def reverted_by(self) -> str | None:
+    def blocked_by(self) -> str | None:
         return self.revert
 
     def opening(self) -> Opening:

@@ -124,9 +124,9 @@ class OpenPlan:
         core = self._client()
         return plan_of(core, self._file.revert_file(core), temporary=self._temporary, new_key=self._new_key)
 
-    def reverted_by(self) -> str | None:
-        """Returns the last revert of the plan, if the accounts have its values now."""
-        revert = self._file.reverted_by()
+    def blocked_by(self) -> str | None:
+        """Returns the file that blocks runs of the plan."""
+        revert = self._file.blocked_by()
         return None if revert is None else os.fspath(revert)
 
     def is_revert(self) -> bool:

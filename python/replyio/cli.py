@@ -514,10 +514,10 @@ def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
 def _was_reverted(file: Path) -> bool:
     """Returns whether a file is a plan that was reverted."""
     from replyio import ReplyError
-    from replyio.plan import read_plan, reverted_by
+    from replyio.plan import blocked_by, read_plan
 
     try:
-        return reverted_by(read_plan(file)) is not None
+        return blocked_by(read_plan(file)) is not None
     except ReplyError:  # it is not a plan, or cannot be read
         return False
 
@@ -525,7 +525,7 @@ def _was_reverted(file: Path) -> bool:
 def _plan(options: dict[str, Any]) -> int:
     from replyio._progress import speak_to_a_command
     from replyio._state import is_kept
-    from replyio.plan import opening_of, rest_of, reverted_by
+    from replyio.plan import blocked_by, opening_of, rest_of
 
     names = ("save_as", "mode", "nulls", "match_on", "encoding")
     wanted: dict[str, Any] = {name: options[name] for name in names if name in options} | _reading(options)
@@ -552,7 +552,7 @@ def _plan(options: dict[str, Any]) -> int:
             _tell(line)
     if rest_of(plan, counts).left:
         _tell(_next_step(opening_of(plan), counts, is_saved=is_saved))
-    elif (counts.get("pending") or counts.get("unknown")) and (revert := reverted_by(plan)):
+    elif (counts.get("pending") or counts.get("unknown")) and (revert := blocked_by(plan)):
         _tell(_after_a_revert(plan, revert))
     if options.get("exit_code"):
         return _CHANGES if counts.get("pending") else _code_of(counts)
@@ -581,25 +581,27 @@ def _after_a_revert(report: Plan | ApplyResult, revert: str) -> str:
     from replyio._again import quoted
     from replyio.plan import is_revert, opening_of
 
-    then = f"by {revert}, so no run sends its rows unless --rows names them; to write them, "
+    then = "so no run sends its rows unless --rows names them; to write them, "
     if is_revert(report):
         again = quoted(opening_of(report)._replace(path=revert), "revert")
-        return f"the revert was itself reverted {then}first revert that revert with {again}"
-    return f"the plan was reverted {then}plan the table again with another --save-as"
+        return f"{revert} is newer and undoes this revert, {then}first revert {revert} with {again}"
+    return f"the plan was reverted by {revert}, {then}plan the table again with another --save-as"
 
 
 def _reverted(plan: Plan) -> str:
     """Returns whether a plan was reverted, for a person who looks at it; empty if it was not."""
     from replyio._again import Opening, quoted
-    from replyio.plan import is_revert, reverted_by
+    from replyio.plan import blocked_by, is_revert
 
-    revert = reverted_by(plan)
+    revert = blocked_by(plan)
     if revert is None:
         return ""
     if any(plan.counts.get(status) for status in ("pending", "unknown", "failed", "conflict")):
         return _after_a_revert(plan, revert)
-    what = "the revert was itself reverted" if is_revert(plan) else "the plan was reverted"
-    return f"{what} by {revert}, or is being reverted; {quoted(Opening(revert), 'status')} shows that revert"
+    show = f"{quoted(Opening(revert), 'status')} shows that revert"
+    if is_revert(plan):
+        return f"{revert} is newer and undoes this revert, or is being applied; {show}"
+    return f"the plan was reverted by {revert}, or is being reverted; {show}"
 
 
 def _status(options: dict[str, Any]) -> int:
@@ -817,7 +819,7 @@ def _left(result: ApplyResult, wanted: Mapping[str, Any]) -> list[str]:
     """Returns what to do about the rows that are not done, one line each. A part of the plan may have been run."""
     from replyio._again import quoted
     from replyio._plan_text import counted, stored_otherwise_text
-    from replyio.plan import opening_of, rest_of, reverted_by
+    from replyio.plan import blocked_by, opening_of, rest_of
 
     opening, counts, rest = opening_of(result), result.counts, rest_of(result, result.counts)
     left = counts.get("pending", 0) + counts.get("unknown", 0)
@@ -846,7 +848,7 @@ def _left(result: ApplyResult, wanted: Mapping[str, Any]) -> list[str]:
             lines.append(f"{counted(left, 'row')} left; {quoted(opening, 'apply', whole)} {resumes}{why}")
         else:
             lines.append(f"{counted(left, 'row')} left{why}")
-    if (left or failed or conflicts) and not any(rest) and (revert := reverted_by(result)):
+    if (left or failed or conflicts) and not any(rest) and (revert := blocked_by(result)):
         lines.append(_after_a_revert(result, revert))
     return lines
 
@@ -936,14 +938,14 @@ def _open(client: ReplyClient, options: dict[str, Any]) -> Plan:
 def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
     """Prints the counts, or one of the tables."""
     from replyio._cli_output import chosen, write_failures, write_many
-    from replyio.plan import opening_of, reverted_by
+    from replyio.plan import blocked_by, opening_of
 
     form, view = chosen(options.get("format")), options.get("show", "counts")
     if view != "counts" and form == "table" and not len(getattr(report, _table_of(view))):
         _tell(f"no {'suspicious changes' if view == 'suspicious' else view}")
     elif view != "counts":
         table = getattr(report, _table_of(view))
-        words = _words().of_plan(opening_of(report), is_reverted=reverted_by(report) is not None)
+        words = _words().of_plan(opening_of(report), is_reverted=blocked_by(report) is not None)
         in_words = ({**row, "error": words.of(row["error"])} if row.get("error") else row for row in table)
         with _ignoring_a_closed_pipe():
             if view == "failures" and form == "table":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+from collections.abc import Iterator
 from importlib import import_module
 from itertools import islice
 from pathlib import PurePath
@@ -28,7 +29,7 @@ from replyio.errors import FieldError, PlanError, ReplyError, ValidationError, a
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     import pandas
@@ -68,7 +69,7 @@ class _OpenPlan(Protocol):
     def keep(self) -> None: ...
     def start(self, action: str, options: Options) -> Job: ...
     def reverse(self) -> Plan: ...
-    def reverted_by(self) -> str | None: ...
+    def blocked_by(self) -> str | None: ...
     def is_revert(self) -> bool: ...
     def opening(self) -> _again.Opening: ...
 
@@ -128,9 +129,9 @@ def opening_of(report: Plan | ApplyResult) -> _again.Opening:
     return report._file.opening()
 
 
-def reverted_by(report: Plan | ApplyResult) -> str | None:
-    """Returns the last revert of a plan, if the accounts have its values now."""
-    return report._file.reverted_by()
+def blocked_by(report: Plan | ApplyResult) -> str | None:
+    """Returns the file that blocks runs of a plan: its last revert, or a newer file that undoes a revert."""
+    return report._file.blocked_by()
 
 
 def is_revert(report: Plan | ApplyResult) -> bool:
@@ -141,7 +142,7 @@ def is_revert(report: Plan | ApplyResult) -> bool:
 def rest_of(report: Plan | ApplyResult, counts: Mapping[Status, int]) -> text.Rest:
     """Returns what the runs of a plan may still do."""
     rest = text.rest_of(counts, is_reverted=False)
-    return text.rest_of(counts, is_reverted=any(rest) and reverted_by(report) is not None)
+    return text.rest_of(counts, is_reverted=any(rest) and blocked_by(report) is not None)
 
 
 class PlanTable:
@@ -783,7 +784,8 @@ class Plan(_PlanView):
         """
         options = Options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
         if rows is not None:
-            given = [rows]
+            # A cursor of a database belongs to this thread.
+            given: list[object] = [list(rows) if isinstance(rows, Iterator) else rows]
             del rows  # a traceback that shows local variables must not show field values
             options = await asyncio.to_thread(lambda: self._of_rows(options, given.pop()))
         return await self._run_async("apply", options, progress)
@@ -851,15 +853,18 @@ class Plan(_PlanView):
 
     def _warn_of_a_revert(self) -> None:
         """Warns about a run that had nothing to write although the accounts have their previous values."""
-        revert = self._file.reverted_by()
+        revert = self._file.blocked_by()
         if revert is not None:
             import logging
 
+            again = "plan the table again with another save_as="
+            if self._file.is_revert():
+                again = f"revert {safe_text(revert)}"
             logging.getLogger("replyio").warning(
                 "nothing was sent: %s was reverted by %s, or is being reverted, so no run writes its changed rows "
                 "again; to write the values again, %s",
                 *map(safe_text, (self._path, revert)),
-                "revert that revert" if self._file.is_revert() else "plan the table again with another save_as=",
+                again,
             )
 
     def close(self) -> None:

@@ -84,9 +84,9 @@ impl PlanFile {
 
 #[pymethods]
 impl PlanFile {
-    /// Returns the last revert of the plan, if the accounts have its values now.
-    fn reverted_by(&self, py: Python<'_>) -> PyResult<Option<PathBuf>> {
-        guarded(py, "reverted_by", || self.with(py, file::PlanFile::reverted_by))
+    /// Returns the file that blocks runs of the plan.
+    fn blocked_by(&self, py: Python<'_>) -> PyResult<Option<PathBuf>> {
+        guarded(py, "blocked_by", || self.with(py, file::PlanFile::blocked_by))
     }
 
     /// Starts to plan the updates of a table, into a new file.

@@ -109,7 +109,7 @@ pub(super) async fn revert(client: &Client, path: &Path, how: How, control: &Arc
 
 /// Returns whether a run of a plan would write again what a revert has restored, so it is refused.
 pub(super) fn is_reverted(path: &Path) -> bool {
-    PlanFile::open(path).is_ok_and(|file| file.reverted_by().is_ok_and(|revert| revert.is_some()))
+    PlanFile::open(path).is_ok_and(|file| file.blocked_by().is_ok_and(|revert| revert.is_some()))
 }
 
 /// Returns the file that reverts a plan. Moves a file in its way, as the error says.

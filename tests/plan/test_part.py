@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import sqlite3
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,13 @@ def client(service: Sandbox) -> Iterator[ReplyClient]:
 @pytest.fixture
 def made(client: ReplyClient) -> Plan:
     return plan(client, "sync", ROWS)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_may_come_from_a_cursor_that_belongs_to_its_thread(mode: str, made: Plan) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        cursor = database.execute("VALUES (0), (2)")
+        assert do(made, "apply", mode, rows=(row for (row,) in cursor)).counts == {"changed": 2, "pending": 4}
 
 
 def csv_without_row_two(made: Plan, tmp_path: Path, delimiter: str = ",", encoding: str = "utf-8") -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shutil
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -264,6 +266,51 @@ def test_a_damaged_revert_does_not_hide_a_later_one(is_moved: bool, service: San
         with pytest.raises(PlanError, match=r"was reverted by .*a\.revert2\.replyplan"):
             plan.apply(progress=False)
         assert {account.city for account in service.accounts.values()} == {"Oslo"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_interrupted_revert_is_not_resumed_after_a_newer_revert_was_reverted(
+    mode: str, service: Sandbox, tmp_path: Path
+) -> None:
+    with service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates(moves(range(1, 7)), save_as=tmp_path / "a.replyplan", progress=False)
+        plan.apply(limit=2, progress=False)
+        service.add_fault(Fault(method="PUT", id=2, status=401))
+        with pytest.raises(AuthenticationError):
+            plan.revert(progress=False)
+        service.clear_faults()
+        plan.apply(rows=[2], progress=False)
+        plan.revert(progress=False).revert(progress=False)  # the table's values are to stay
+        cities = [service.accounts[id].city for id in (1, 2, 3)]
+        older = client.open_plan(tmp_path / "a.revert.replyplan")
+        newer = tmp_path / "a.revert2.revert.replyplan"
+        with pytest.raises(PlanError, match=r"is older than .*, which may have written the opposite") as refused:
+            do(older, "apply", mode)
+        assert f"To continue this plan, revert {newer}, then use apply()" in str(refused.value)
+        assert [service.accounts[id].city for id in (1, 2, 3)] == cities
+        # The way out that the error names.
+        do(client.open_plan(newer), "revert", mode)
+        counts = do(older, "apply", mode).counts
+        assert counts["changed"] + counts["unchanged"] == sum(counts.values()) == 2
+    assert {account.city for account in service.accounts.values()} == {"Oslo"}
+
+
+def test_an_unknown_row_keeps_the_time_at_which_it_was_sent(service: Sandbox, tmp_path: Path) -> None:
+    def time_of() -> int:
+        with contextlib.closing(sqlite3.connect(tmp_path / "a.replyplan")) as file:
+            ((status, finished_at_ms),) = file.execute("SELECT status, finished_at_ms FROM rows")
+        assert status == "unknown"
+        return int(finished_at_ms)
+
+    with service.client(quota=None, max_attempts=1) as client:
+        plan = client.plan_contact_account_updates(moves([1]), save_as=tmp_path / "a.replyplan", progress=False)
+        service.add_fault(Fault(method="PUT", close=True, applied=False))
+        plan.apply(progress=False)
+        service.clear_faults()
+        sent_at_ms = time_of()
+        client.patch_contact_account(1, city="Rome")
+        assert plan.apply(progress=False).requests == 1
+        assert time_of() == sent_at_ms
 
 
 def test_a_revert_belongs_to_the_key_that_made_it(service: Sandbox, tmp_path: Path) -> None:

@@ -398,7 +398,7 @@ fn reverted(file: &PlanFile, rows: &[u64]) -> (PlanFile, PlanFile) {
 
 /// The name of the revert for which a run of a plan is refused.
 fn held_by(file: &PlanFile) -> Option<String> {
-    let revert = file.reverted_by().unwrap();
+    let revert = file.blocked_by().unwrap();
     revert.map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
 }
 
@@ -571,7 +571,7 @@ fn a_row_that_its_plan_has_sent_after_a_revert_is_reverted_again() {
     let first = file.revert_file().unwrap();
     change(&first, &[0, 1]);
     assert_eq!(rows(&file), []);
-    let later = Finished { error: None, ..Finished::new(Status::Changed, NOW + 1) };
+    let later = Finished::new(Status::Changed, first.header().created_at_ms + 1);
     send(&file.start_run().unwrap(), 1, Vec::new(), later);
     assert_eq!(rows(&file).iter().map(|row| row.row).collect::<Vec<_>>(), [1]);
 }
@@ -582,9 +582,10 @@ fn a_row_whose_update_was_in_flight_after_a_revert_is_reverted_again() {
     let file = build(&folder.plan(), 10).unwrap();
     change(&file, &[0]);
     end(&file, &[1], Status::Unknown);
-    change(&file.revert_file().unwrap(), &[0, 1]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0, 1]);
     assert_eq!(rows(&file), []);
-    block_on(file.start_run().unwrap().store(mark_sent(1, NOW + 1))).unwrap();
+    block_on(file.start_run().unwrap().store(mark_sent(1, first.header().created_at_ms + 1))).unwrap();
     assert_eq!(rows(&file).iter().map(|row| row.row).collect::<Vec<_>>(), [1]);
 }
 
@@ -635,6 +636,39 @@ fn a_revert_of_a_revert_is_not_resumed_after_a_newer_revert_of_the_plan() {
 }
 
 #[test]
+fn a_revert_is_not_resumed_after_a_newer_revert_of_a_revert() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file, &[0, 1]);
+    let first = file.revert_file().unwrap();
+    change(&first, &[0]);
+    change(&file, &[2]);
+    let second = file.revert_file().unwrap();
+    assert_eq!(numbers(&second), [1, 2]);
+    change(&second, &[1, 2]);
+    assert_eq!(held_by(&first), None);
+    let again = second.revert_file().unwrap();
+    assert_eq!(held_by(&first).as_deref(), Some("plan.revert2.revert.replyio"), "it may be in use");
+    change(&again, &[1, 2]);
+    change(&again.revert_file().unwrap(), &[1, 2]);
+    assert_eq!(held_by(&first), None, "the newer file was undone");
+
+    // The same, one generation further.
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (first, back) = reverted(&file, &[0, 1]);
+    change(&back, &[0]);
+    change(&file, &[2]);
+    change(&first, &[1]);
+    let newer = first.revert_file().unwrap();
+    assert_eq!(newer.path(), folder.path().join("plan.revert.revert2.replyio"));
+    change(&newer, &[1]);
+    assert_eq!(held_by(&back), None);
+    change(&newer.revert_file().unwrap(), &[1]);
+    assert_eq!(held_by(&back).as_deref(), Some("plan.revert.revert2.revert.replyio"));
+}
+
+#[test]
 fn a_plan_is_not_reverted_while_a_run_uses_a_revert_of_its_revert() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
@@ -655,9 +689,10 @@ fn the_times_of_updates_decide_which_file_wrote_a_row_last() {
     let at = |at_ms| Finished::new(Status::Changed, at_ms);
     block_on(back.start_run().unwrap().store(mark_sent(0, NOW + 1))).unwrap();
     let second = file.revert_file().unwrap();
-    send(&second.start_run().unwrap(), 0, Vec::new(), at(NOW + 2));
+    let created_at_ms = second.header().created_at_ms;
+    send(&second.start_run().unwrap(), 0, Vec::new(), at(created_at_ms + 2));
     assert_eq!(rows(&file), []);
-    send(&back.start_run().unwrap(), 0, Vec::new(), at(NOW + 3));
+    send(&back.start_run().unwrap(), 0, Vec::new(), at(created_at_ms + 3));
     assert_eq!(rows(&file).len(), 1);
 }
 
@@ -747,13 +782,29 @@ fn a_clock_that_was_set_back_does_not_matter_in_a_chain_of_reverts() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_does_not_hide_what_a_newer_file_wrote() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (_, back) = reverted(&file, &[0]);
+    change(&back, &[0]);
+    let second = file.revert_file().unwrap();
+    let created_at_ms = second.header().created_at_ms;
+    let at = |at_ms| Finished::new(Status::Changed, at_ms);
+    send(&second.start_run().unwrap(), 0, Vec::new(), at(created_at_ms + 1));
+    // The clock is set back by an hour before the last of these files writes the row again.
+    let again = second.revert_file().unwrap();
+    send(&again.start_run().unwrap(), 0, Vec::new(), at(created_at_ms - 3_600_000));
+    assert_eq!(numbers(&file.revert_file().unwrap()), [0]);
+}
+
+#[test]
 fn a_plan_that_cannot_be_read_blocks_an_interrupted_revert_of_its_revert() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
     let (_, back) = reverted(&file, &[0, 1]);
-    assert!(back.reverted_by().is_ok());
+    assert!(back.blocked_by().is_ok());
     fs::write(folder.plan(), [0; 4_096]).unwrap();
-    let error = back.reverted_by().err().unwrap();
+    let error = back.blocked_by().err().unwrap();
     assert_eq!(error.path(), folder.plan());
     fs::remove_file(folder.plan()).unwrap();
     assert_eq!(held_by(&back), None);

@@ -113,6 +113,11 @@ pub enum FileErrorKind {
         /// The path of a revert of it that is not complete.
         incomplete: Option<PathBuf>,
     },
+    /// The plan is a revert, and a newer revert has written the opposite.
+    Overtaken {
+        /// The path of the newer revert.
+        by: PathBuf,
+    },
     /// A file has the name of a revert of the plan, and cannot be read: its error.
     UnreadableRevert(String),
     /// The plan may not be replaced, because this many of its rows were written, and only it can revert them.
@@ -204,6 +209,15 @@ fn reverted(revert: &Path, incomplete: Option<&Path>) -> String {
         restores. To continue this plan, revert that revert{again}, then use apply(); to write the table again, plan \
         it with another save_as=; to send single rows, name them with rows=",
         revert.display()
+    )
+}
+
+fn overtaken(by: &Path) -> String {
+    format!(
+        "is older than {0}, which may have written the opposite to the same accounts since. Nothing was sent, because \
+        this run would overwrite that. To continue this plan, revert {0}, then use apply(); to send single rows, name \
+        them with rows=",
+        by.display()
     )
 }
 
@@ -300,6 +314,7 @@ impl fmt::Display for FileError {
             FileErrorKind::Reverted { revert, incomplete } => {
                 formatter.write_str(&reverted(revert, incomplete.as_deref()))
             }
+            FileErrorKind::Overtaken { by } => formatter.write_str(&overtaken(by)),
             FileErrorKind::UnreadableRevert(error) => {
                 write!(formatter, "may have been reverted: {error}. {UNREADABLE}")
             }

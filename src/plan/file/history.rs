@@ -61,12 +61,11 @@ pub(super) enum Holder {
 }
 
 impl Family {
-    /// Opens the files that belong to a plan.
+    /// Opens the files that belong to a plan, from the plan of the table on.
     ///
     /// # Errors
     /// Returns [`FileError`] if one of the files cannot be read.
-    pub(super) fn of(plan: &PlanFile) -> Result<Self, FileError> {
-        let root = plan.ancestors()?.pop().unwrap_or_else(|| plan.clone());
+    pub(super) fn of(plan: &PlanFile, root: PlanFile) -> Result<Self, FileError> {
         let mut members = Vec::new();
         collect(root, None, &mut members)?;
         // Someone may have copied one of the files to another of these names.
@@ -89,11 +88,16 @@ impl Family {
     /// # Errors
     /// Returns [`FileErrorKind::Locked`](super::FileErrorKind::Locked).
     pub(super) fn refuse_if_in_use(&self) -> Result<(), FileError> {
-        let others = self.members.iter().enumerate().filter(|(member, _)| *member != self.plan);
-        others.filter(|(_, other)| owner::running(other.file.real_path()).is_some()).try_for_each(|(_, other)| {
+        self.others().filter(|other| owner::running(other.real_path()).is_some()).try_for_each(|other| {
             // A killed process stays in the file.
-            other.file.start_run().map(drop)
+            other.start_run().map(drop)
         })
+    }
+
+    /// Returns the other files.
+    pub(super) fn others(&self) -> impl Iterator<Item = &PlanFile> {
+        let others = self.members.iter().enumerate().filter(|(member, _)| *member != self.plan);
+        others.map(|(_, other)| &other.file)
     }
 
     /// Returns whether a file that writes what the plan writes was created, or has written, after a revert of the plan
@@ -155,7 +159,9 @@ impl Family {
             Status::Changed => Outcome::Written,
             _ => return Ok(None),
         };
-        Ok(Some(Write { member, at_ms: row.finished_at_ms, listed: row.listed, outcome }))
+        // Someone may have set the clock back after the file was created.
+        let at_ms = row.finished_at_ms.map(|at_ms| at_ms.max(file.header().created_at_ms));
+        Ok(Some(Write { member, at_ms, listed: row.listed, outcome }))
     }
 
     fn edits(&self, member: usize, row: &StoredRow) -> Result<Vec<StoredEdit>, FileError> {

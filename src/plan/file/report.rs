@@ -303,7 +303,7 @@ impl PlanFile {
     /// # Errors
     /// Returns the errors of `take`, and [`FileError`] if the file cannot be read.
     pub fn revert_rows(&self, take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
-        self.revert_rows_after(&History::of(Family::of(self)?)?, take)
+        self.revert_rows_after(&History::of(Family::of(self, self.root()?)?)?, take)
     }
 
     /// The same, if the reverts were read before.

@@ -1,5 +1,6 @@
 //! The plan that reverts another one: its content and its file name.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -78,13 +79,19 @@ struct Standing {
     incomplete: Option<PathBuf>,
 }
 
-/// A revert that prevents runs of its plan.
+/// A file that prevents runs of a plan.
 struct Hold {
-    revert: PathBuf,
-    /// The last revert of it that another run may complete.
-    incomplete: Option<PathBuf>,
-    /// Why the file cannot be read. It may have restored values.
-    error: Option<FileError>,
+    by: PathBuf,
+    cause: Cause,
+}
+
+enum Cause {
+    /// It is a revert of the plan. Another run may complete the last revert of it, if there is one here.
+    Reverted { incomplete: Option<PathBuf> },
+    /// The plan is a revert, and this newer file has written the opposite.
+    Overtaken,
+    /// It cannot be read, and may be such a file.
+    Unreadable(FileError),
 }
 
 /// Returns the error for a file that has the name of a revert of this plan, and cannot be used as one.
@@ -194,44 +201,45 @@ impl PlanFile {
             })?;
             return Ok(is_empty);
         }
-        Ok(revert.has_untried()? && !Family::of(self)?.is_overtaken(revert)?)
+        Ok(revert.has_untried()? && !Family::of(self, self.root()?)?.is_overtaken(revert)?)
     }
 
-    /// Returns the last revert of this plan that is in effect: it has rows, whatever became of them, and no revert of
-    /// it has written them again. A file that has the name of a revert and cannot be read counts: it may have restored
+    /// Returns the file that blocks runs of this plan. It is the last revert of this plan that is in effect: it has rows,
+    /// whatever became of them, and no revert of it has written them again. Or this is a revert, and a newer file of the
+    /// same plan does the opposite. A file that has the name of a revert and cannot be read counts: it may have restored
     /// values, or another process may be writing it.
     ///
     /// # Errors
     /// Returns [`FileError`] if this file or its folder cannot be read.
-    pub fn reverted_by(&self) -> Result<Option<PathBuf>, FileError> {
-        self.hold().map(|hold| hold.map(|hold| hold.revert))
+    pub fn blocked_by(&self) -> Result<Option<PathBuf>, FileError> {
+        self.hold().map(|hold| hold.map(|hold| hold.by))
     }
 
-    /// Returns why no run may use this plan: a revert of it, or a newer revert of what it reverts, is in effect.
+    /// Returns why no run may use this plan: a revert of it is in effect; or this is a revert itself, and a newer file
+    /// of the same plan that does the opposite is in effect.
     fn hold(&self) -> Result<Option<Hold>, FileError> {
         if let Some(hold) = self.standing()?.held_by {
             return Ok(Some(hold));
         }
-        if self.header().generation < 2 {
+        if !self.header().is_revert() {
             return Ok(None);
         }
-        let mut found = None;
-        for plan in self.ancestors()?.iter().skip(1).step_by(2) {
-            for path in plan.reverts()?.into_values() {
-                let is_in_effect = |revert: &Self| {
-                    let is_newer = revert.header().created_at_ms > self.header().created_at_ms;
-                    Ok::<_, FileError>(is_newer && !revert.counts()?.is_empty() && !revert.standing()?.is_undone)
-                };
-                let error =
-                    match plan.own_revert(&path).and_then(|revert| revert.as_ref().map_or(Ok(false), is_in_effect)) {
-                        Ok(false) => continue,
-                        Ok(true) => None,
-                        Err(error) => Some(error),
-                    };
-                found = Some(Hold { revert: path, incomplete: None, error });
+        let family = match Family::of(self, self.root()?) {
+            Ok(family) => family,
+            Err(error) => return Ok(Some(Hold { by: error.path().into(), cause: Cause::Unreadable(error) })),
+        };
+        let is_opposite = |other: &&Self| {
+            let (other, own) = (other.header(), self.header());
+            other.is_of_table() != own.is_of_table() && other.created_at_ms > own.created_at_ms
+        };
+        let mut others: Vec<&Self> = family.others().filter(is_opposite).collect();
+        others.sort_by_key(|other| Reverse(other.header().created_at_ms));
+        for other in others {
+            if !other.counts()?.is_empty() && !other.standing()?.is_undone {
+                return Ok(Some(Hold { by: other.path().into(), cause: Cause::Overtaken }));
             }
         }
-        Ok(found)
+        Ok(None)
     }
 
     fn standing(&self) -> Result<Standing, FileError> {
@@ -247,7 +255,7 @@ impl PlanFile {
                 Ok(Some(looked)) => looked,
                 Ok(None) => continue,
                 Err(error) => {
-                    standing.held_by = Some(Hold { revert: path, incomplete: None, error: Some(error) });
+                    standing.held_by = Some(Hold { by: path, cause: Cause::Unreadable(error) });
                     standing.held_at_ms = Some(i64::MAX);
                     continue;
                 }
@@ -264,7 +272,7 @@ impl PlanFile {
                 standing.incomplete = Some(path.clone());
             }
             if !counts.is_empty() && !its.is_undone {
-                standing.held_by = Some(Hold { revert: path, incomplete: its.incomplete, error: None });
+                standing.held_by = Some(Hold { by: path, cause: Cause::Reverted { incomplete: its.incomplete } });
                 standing.held_at_ms = standing.held_at_ms.max(Some(created_at_ms));
             }
         }
@@ -275,30 +283,28 @@ impl PlanFile {
     /// Refuses a run that would write values again that a revert has restored, or was meant to restore.
     ///
     /// # Errors
-    /// Returns [`FileErrorKind::Reverted`] if there is such a revert, and [`FileErrorKind::UnreadableRevert`] if there
-    /// may be one.
+    /// Returns [`FileErrorKind::Reverted`] or [`FileErrorKind::Overtaken`] if there is such a revert, and
+    /// [`FileErrorKind::UnreadableRevert`] if there may be one.
     pub(in crate::plan) fn refuse_if_reverted(&self) -> Result<(), FileError> {
-        let Some(Hold { revert, incomplete, error }) = self.hold()? else { return Ok(()) };
-        let kind = match error {
-            None => FileErrorKind::Reverted { revert, incomplete },
-            Some(error) => FileErrorKind::UnreadableRevert(error.to_string()),
+        let Some(Hold { by, cause }) = self.hold()? else { return Ok(()) };
+        let kind = match cause {
+            Cause::Reverted { incomplete } => FileErrorKind::Reverted { revert: by, incomplete },
+            Cause::Overtaken => FileErrorKind::Overtaken { by },
+            Cause::Unreadable(error) => FileErrorKind::UnreadableRevert(error.to_string()),
         };
         Err(FileError::new(self.path(), kind))
     }
 
-    /// Returns the plan that this one reverts, the plan that that one reverts, and so on, as far as these files are
-    /// next to this one.
+    /// Returns the plan of the table from which this one comes, as far as the files between are next to this one.
     ///
     /// # Errors
     /// Returns [`FileError`] if a file that has the name of such a plan cannot be read.
-    pub(super) fn ancestors(&self) -> Result<Vec<Self>, FileError> {
-        let mut found = Vec::new();
-        let mut file = self.clone();
-        while let Some(parent) = file.reverted_plan()? {
-            found.push(parent.clone());
-            file = parent;
+    pub(super) fn root(&self) -> Result<Self, FileError> {
+        let mut root = self.clone();
+        while let Some(parent) = root.reverted_plan()? {
+            root = parent;
         }
-        Ok(found)
+        Ok(root)
     }
 
     /// Opens the plan that this one reverts; `None` if it is not next to this one.
@@ -401,7 +407,7 @@ impl PlanFile {
     /// # Errors
     /// Returns [`FileError`] if one of the two files cannot be used.
     pub fn revert_as(&self, path: &Path, state: State, key: Option<&ApiKey>) -> Result<Self, FileError> {
-        let family = Family::of(self)?;
+        let family = Family::of(self, self.root()?)?;
         let header = Header {
             identity: Header::new_identity()?,
             parent: Some(self.header().identity.clone()),

@@ -246,7 +246,10 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
             status.as_str().clone_into(&mut stored.status);
             stored.error.clone_from(error);
             stored.stored_otherwise = *stored_otherwise || !(answered.is_empty() && unplanned.is_empty());
-            stored.finished_at_ms = *at_ms;
+            // A row whose outcome stays unknown was sent when it was marked as sent.
+            if *status != Status::Unknown || stored.finished_at_ms.is_none() {
+                stored.finished_at_ms = *at_ms;
+            }
             stored.update(connection)?;
             unplanned.iter().try_for_each(|unplanned| insert_unplanned(connection, *row, unplanned))?;
             altered.iter().try_for_each(|value| insert_unnamed(connection, *row, value).map(drop))?;
