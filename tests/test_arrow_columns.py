@@ -130,9 +130,12 @@ def test_text_that_is_cut_inside_a_character_is_refused() -> None:
     assert refusal(pa.table({"id": [1, 2], "city": texts})).errors[0].message.endswith("first in row 0")
 
 
-def test_a_category_that_is_not_there_is_refused() -> None:
-    texts = pa.DictionaryArray.from_arrays(pa.array([0, None, 5], pa.int8()), pa.array(["a"]), safe=False)
-    assert refusal(pa.table({"id": [1, 2, 3], "city": texts})).errors[0].message.endswith("first in row 2")
+@pytest.mark.parametrize("key", [5, 1, -1])
+@pytest.mark.parametrize(("column", "value"), [("city", "a"), ("city", None), ("owner_user_id", 7)])
+def test_a_key_that_its_dictionary_does_not_have_is_refused(key: int, column: str, value: object) -> None:
+    cells = pa.DictionaryArray.from_arrays(pa.array([0, None, key], pa.int8()), pa.array([value]), safe=False)
+    (fault,) = refusal(pa.table({"id": [1, 2, 3], column: cells}), nulls="clear").errors
+    assert tuple(fault) == (column, "has keys without a value in its dictionary, first in row 2")
 
 
 def test_what_is_behind_an_empty_cell_is_not_looked_at() -> None:
@@ -168,6 +171,8 @@ def test_a_column_of_polars_that_does_not_convert_is_named() -> None:
     for column, kind in (([[]], "List(Null)"), (pl.Series([object()], dtype=pl.Object), "Object")):
         (fault,) = refusal(pl.DataFrame({"id": [1], "city": column})).errors
         assert tuple(fault) == ("city", f"has the type {kind}, which does not convert to Arrow")
+    names = pl.Series(["Nullarbor"], dtype=pl.Enum(["Nullarbor", "Null"]))
+    assert read(pl.DataFrame({"id": [1], "city": names})) == [{"id": 1, "city": "Nullarbor"}]
     large = pl.Series([42, None, 2**70], dtype=pl.Int128)
     table = Table(pl.DataFrame({"id": [1, 2, 3], "owner_user_id": large}), {})
     assert [row["owner_user_id"] for row in rows(table)] == [42, None, None]

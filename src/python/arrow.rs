@@ -33,6 +33,23 @@ pub(super) fn frame_of<'py>(data: &Bound<'py, PyAny>, library: &str) -> PyResult
     }
 }
 
+/// Returns whether a type of polars contains the type Null.
+fn has_null(kind: &Bound<'_, PyAny>, nothing: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if kind.eq(nothing)? {
+        return Ok(true);
+    }
+    if let Some(inner) = kind.getattr_opt("inner")? {
+        return has_null(&inner, nothing);
+    }
+    let Some(fields) = kind.getattr_opt("fields")? else { return Ok(false) };
+    for field in fields.try_iter()? {
+        if has_null(&field?.getattr("dtype")?, nothing)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Returns a frame of polars that exports to Arrow: the columns that the table does not use have no values, because one
 /// that does not convert would refuse them all. For a column of the type Null, polars exports one buffer too many,
 /// which is refused (polars issue 22934).
@@ -51,8 +68,8 @@ pub(super) fn exportable<'py>(
         }
         match kind.str()?.to_string_lossy().as_ref() {
             "Int128" | "UInt128" => exact.push((name, &text)),
-            kind if kind == "Object" || kind.contains("Null") => {
-                faults.push(FieldError::new(column, format!("has the type {kind}, which does not convert to Arrow")));
+            text if text == "Object" || has_null(&kind, &nothing)? => {
+                faults.push(FieldError::new(column, format!("has the type {text}, which does not convert to Arrow")));
             }
             _ => {}
         }

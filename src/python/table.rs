@@ -210,7 +210,7 @@ fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
     }
     if let Some(encoding) = given("encoding")? {
         let name = encoding.extract::<String>().map_err(|_| "must be the name of an encoding".to_owned());
-        match name.and_then(|name| source::encoding_named(&name)) {
+        match name.and_then(|name| source::check_encoding(&name).map(|()| name)) {
             Ok(name) => found.encoding = Some(name),
             Err(message) => faults.push(FieldError::new("encoding", message)),
         }

@@ -67,10 +67,17 @@ macro_rules! keys {
             pub(super) fn get(&self, row: usize) -> Option<usize> {
                 match self {
                     $( Self::$variant(keys) if row < keys.len() && keys.is_valid(row) => {
-                        usize::try_from(keys.value(row)).ok()
+                        // A negative key refers to nothing, as one beyond the values.
+                        Some(usize::try_from(keys.value(row)).unwrap_or(usize::MAX))
                     } )+
                     _ => None,
                 }
+            }
+
+            /// Checks that each key refers to one of so many values, because a producer may pass any keys.
+            pub(super) fn check(&self, values: usize) -> Result<(), Refusal> {
+                let without_value = (0..self.len()).find(|row| self.get(*row).is_some_and(|key| key >= values));
+                without_value.map_or(Ok(()), |row| Err(Refusal::NoValue(row)))
             }
 
             fn len(&self) -> usize {
@@ -89,8 +96,10 @@ keys! {
 pub(super) enum Refusal {
     /// Its type.
     Type,
-    /// This row is not valid UTF-8, or out of range.
+    /// This row is not valid UTF-8.
     Broken(usize),
+    /// The dictionary has no value for the key of this row.
+    NoValue(usize),
 }
 
 impl Column {
@@ -123,6 +132,10 @@ impl Column {
                 },
                 Err(Refusal::Broken(row)) => {
                     let message = format!("has bytes that are not valid UTF-8, first in row {}", start + row);
+                    return Err(FieldError::new(column.name, message));
+                }
+                Err(Refusal::NoValue(row)) => {
+                    let message = format!("has keys without a value in its dictionary, first in row {}", start + row);
                     return Err(FieldError::new(column.name, message));
                 }
             }
@@ -187,13 +200,9 @@ pub(super) fn texts(array: &dyn Array) -> Result<Chunk, Refusal> {
         DataType::Null => Ok(Chunk::Empty),
         DataType::Dictionary(_, kind) if is_text(kind) || **kind == DataType::Null => {
             let (keys, values) = Keys::of(array).ok_or(Refusal::Type)?;
-            let count = values.len();
-            // Values without a row may be anything, and a key beyond them refers to nothing readable.
+            keys.check(values.len())?;
             let values = texts(values).map_err(|_| Refusal::Broken(0))?;
-            match (0..keys.len()).find(|row| keys.get(*row).is_some_and(|key| key >= count)) {
-                Some(row) => Err(Refusal::Broken(row)),
-                None => Ok(Chunk::Dictionary(keys, Box::new(values))),
-            }
+            Ok(Chunk::Dictionary(keys, Box::new(values)))
         }
         _ => Err(Refusal::Type),
     }

@@ -4,7 +4,7 @@ use super::names::shown;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::{Encoding, UTF_8, UTF_16BE};
 
 use super::Options;
 use super::names::{Role, role_of};
@@ -33,8 +33,10 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
         Some(label) => Some(encoding(label).map_err(|reason| RecordError::Line(0, format!("encoding= {reason}")))?),
         None => None,
     };
+    // In Python, this name leaves the order of the bytes to the mark.
+    let names_both = options.encoding.as_deref().is_some_and(|label| python_name(label) == "utf-16");
     let encoding = match (marked, named) {
-        (Some((marked, _)), Some(named)) if marked != named => {
+        (Some((marked, _)), Some(named)) if marked != named && !(names_both && marked == UTF_16BE) => {
             let (marked, named) = (marked.name(), named.name());
             return Err(RecordError::Line(
                 0,
@@ -116,8 +118,12 @@ fn in_words(mut lines: impl Iterator<Item = u64>) -> String {
     }
 }
 
+fn python_name(name: &str) -> String {
+    name.trim().replace('_', "-").to_ascii_lowercase()
+}
+
 fn encoding(name: &str) -> Result<&'static Encoding, String> {
-    let name = name.trim().replace('_', "-").to_ascii_lowercase();
+    let name = python_name(name);
     let label = match name.as_str() {
         // Every ASCII file is one in UTF-8. As a label of the web, the name means windows-1252.
         "ascii" | "us-ascii" | "utf-8-sig" => "utf-8",
@@ -129,12 +135,12 @@ fn encoding(name: &str) -> Result<&'static Encoding, String> {
     known.ok_or_else(|| UNKNOWN_ENCODING.to_owned())
 }
 
-/// Returns the usual name of an encoding.
+/// Checks the name of an encoding.
 ///
 /// # Errors
 /// Returns what is expected, if there is no such encoding.
-pub fn encoding_named(name: &str) -> Result<String, String> {
-    encoding(name).map(|encoding| encoding.name().to_lowercase())
+pub fn check_encoding(name: &str) -> Result<(), String> {
+    encoding(name).map(drop)
 }
 
 /// Detects the delimiter of a file. Returns an error if there are two possibilities.
@@ -279,11 +285,11 @@ mod tests {
             ("utf-8-sig", "utf-8"),
             ("mac_roman", "macintosh"),
         ] {
-            let found = encoding_named(name);
+            let found = encoding(name).map(|found| found.name().to_lowercase());
             assert_eq!(found, Ok(expected.to_owned()), "{name}");
         }
-        assert!(encoding_named("no such").is_err());
-        assert!(encoding_named("cp850").unwrap_err().contains("such as cp850 or cp437 of MS-DOS, as UTF-8"));
+        assert!(encoding("no such").is_err());
+        assert!(encoding("cp850").unwrap_err().contains("such as cp850 or cp437 of MS-DOS, as UTF-8"));
     }
 
     fn refused(bytes: &[u8], encoding: &str) -> Option<(u64, String)> {

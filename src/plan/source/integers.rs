@@ -113,8 +113,9 @@ pub(super) fn reader<'a>(array: &'a dyn Array, blanks: &'a Blanks) -> Result<Rea
         DataType::Decimal256(_, scale) => decimal::<Decimal256Type>(array, *scale, i256::to_i128),
         DataType::Dictionary(_, values) if !is_text(values) => {
             let (keys, values) = Keys::of(array).ok_or(Refusal::Type)?;
-            let (read, nulls, count) = (reader(values, blanks)?, values.logical_nulls(), values.len());
-            Ok(Box::new(move |row| match keys.get(row).filter(|key| *key < count) {
+            keys.check(values.len())?;
+            let (read, nulls) = (reader(values, blanks)?, values.logical_nulls());
+            Ok(Box::new(move |row| match keys.get(row) {
                 Some(key) if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(key)) => read(key),
                 _ => Ok(None),
             }))

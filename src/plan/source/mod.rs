@@ -34,7 +34,7 @@ use crate::text::{plain_line, with_separators};
 
 pub use self::builder::{Builder, CellError, Given, Number};
 pub use self::check::{is_suspicious, means_nothing};
-pub use self::dialect::encoding_named;
+pub use self::dialect::check_encoding;
 pub use self::error::TableError;
 pub use self::integers::{Float, IntegerFault};
 

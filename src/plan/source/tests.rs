@@ -810,6 +810,12 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
     );
     let options = Options { encoding: Some("utf-16le".to_owned()), ..Options::default() };
     assert_eq!(Table::from_csv(&file("utf-16.csv", &utf_16), &options).unwrap().len(), 1);
+    // The mark tells the order of the bytes, as in Python.
+    let utf_16 = Options { encoding: Some("UTF_16".to_owned()), ..Options::default() };
+    for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        let marked: Vec<u8> = "\u{feff}id,city\r\n1,Oslo\r\n".encode_utf16().flat_map(to_bytes).collect();
+        assert_eq!(Table::from_csv(&file("marked.csv", &marked), &utf_16).unwrap().len(), 1);
+    }
     let latin = Options { encoding: Some("windows-1252".to_owned()), ..Options::default() };
     for named in ["shift_jis", "gbk", "big5", "euc-kr", "euc-jp", "gb18030"] {
         let options = Options { encoding: Some(named.to_owned()), ..Options::default() };
