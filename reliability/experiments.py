@@ -205,6 +205,7 @@ EXPERIMENTS = [
     Experiment("suspends", "call", "SIGSTOP and SIGCONT during a call", 100, 2, turn=50),
     Experiment("suspends", "wait", "SIGSTOP and SIGCONT during a wait for Retry-After", 100, 2, turn=50),
     Experiment("suspends", "deadline", "SIGSTOP until after the timeout of the call", 100, 2, turn=50),
+    Experiment("suspends", "late", "the same, but the answer arrives while the process is stopped", 100, 2, turn=50),
     Experiment(
         "panics",
         "sync",

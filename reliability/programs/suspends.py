@@ -77,6 +77,15 @@ def victim_deadline() -> None:
     tell(good=good and reply.get_contact_account(PLAIN).id == PLAIN, what=what, allowed=LATE)
 
 
+def victim_late() -> None:
+    """A call whose answer comes and whose time runs out meanwhile: the answer counts."""
+    reply = client(timeout=0.9)
+    reply.get_contact_account(PLAIN)
+    print("ready", flush=True)
+    account = reply.get_contact_account(SLOW)
+    tell(good=account.id == SLOW, what="call", allowed=LATE)
+
+
 def call(count: int, report: Report) -> None:
     """During a call."""
     suspend(count, report, "victim_call", 1.0)
@@ -90,6 +99,11 @@ def wait(count: int, report: Report) -> None:
 def deadline(count: int, report: Report) -> None:
     """Past the deadline."""
     suspend(count, report, "victim_deadline", 1.0)
+
+
+def late(count: int, report: Report) -> None:
+    """Past the deadline, after the answer has come."""
+    suspend(count, report, "victim_late", 1.5)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
 /// The observer hears of a wait for permission only after this time: its length is unknown in advance.
 pub(super) const UNTOLD: Duration = Duration::from_secs(5);
+/// A timeout that ends later than this was held up: the process was suspended, or a signal handler took its time.
+const HELD_UP: Duration = Duration::from_millis(50);
+/// The most time to read an answer that arrived while the process was held up.
+const MOST_FOR_READING: Duration = Duration::from_millis(200);
 /// The most time of a call that is left for the answer to its last request: otherwise a tenth of its timeout.
 const MOST_FOR_ANSWER: Duration = Duration::from_secs(5);
 
@@ -207,8 +211,13 @@ impl Client {
         let headers = self.identity.headers(sending.use_bearer);
         let attempt_ends = sent + self.config.attempt_timeout;
         let whole_call = running.deadline <= attempt_ends;
-        let answered = self.transport.send(sending.request, headers);
-        timeout_at(attempt_ends.min(running.deadline), answered).await.unwrap_or_else(|_| {
+        let mut answered = pin!(self.transport.send(sending.request, headers));
+        let ends = attempt_ends.min(running.deadline);
+        let mut in_time = timeout_at(ends, &mut answered).await;
+        if in_time.is_err() && ends.elapsed() > HELD_UP {
+            in_time = timeout(MOST_FOR_READING, answered).await;
+        }
+        in_time.unwrap_or_else(|_| {
             let limit = if whole_call { running.timeout } else { self.config.attempt_timeout };
             Err(Failure::Deadline { limit, whole_call, last: sending.last.map(ToString::to_string) })
         })
