@@ -431,8 +431,9 @@ class ReplyClient:
         """Changes single fields of a contact account and keeps the others.
 
         Reads the account (`GET /v3/contact-accounts/{id}`), merges the changes, and writes it (`PUT
-        /v3/contact-accounts/{id}`). Sends no update if the account already has these values. None and "" clear a field.
-        The service has no lock, so the update overwrites a change that someone else makes between the two requests.
+        /v3/contact-accounts/{id}`). Sends no update if the account already has these values. None clears a field, and
+        "" clears a text. The service has no lock, so the update overwrites a change that someone else makes between the
+        two requests.
 
         Args:
             id: Contact account ID, positive.
