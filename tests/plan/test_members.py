@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from support import MODES
 from .jobs import companies, do, id_of, plan, puts
 
 if TYPE_CHECKING:
-    from replyio import ApplyResult, ReplyClient
+    from replyio import ApplyResult, Plan, ReplyClient
 
 ROWS = [{"id": id, "city": "Bergen"} for id in range(1, 31)]
 MEMBER = "annualRevenue"
@@ -165,6 +166,79 @@ def test_a_stage_that_an_update_without_an_answer_cleared_stops_one_run_only(tmp
                 made.apply(progress=False)
             assert made.revert(progress=False).counts == {"changed": 16}
     assert sum(one.stage is None for one in service.accounts.values()) == 16
+
+
+CLEARED = "the update cleared score, which an update cannot include"
+
+
+def with_members(count: int) -> Sandbox:
+    """A service with two members that this version does not know: the first account has one, the second the other."""
+    members: dict[int, dict[str, Any]] = {1: {"score": 5, "tier": None}, 2: {"score": None, "tier": 7}}
+    sandbox = Sandbox(accounts=companies(count), deviations=Deviations(unknown_members={"score": 5, "tier": 7}))
+    for id, account in sandbox.accounts.items():
+        sandbox.set_account(dataclasses.replace(account, extra=members.get(id, {"score": None, "tier": None})))
+    return sandbox
+
+
+def lose(service: Sandbox, made: Plan, id: int = 1) -> None:
+    """Applies a plan whose update of an account clears a member and gets no answer."""
+    service.add_fault(Fault(id=id, method="PUT", reset=True, applied=True, times=1))
+    with pytest.raises(PlanError, match=r"the update of account 1 \(row 0\) cleared score"):
+        made.apply(rows=[0], progress=False)
+    service.clear_faults()
+    assert (made.rows[0]["status"], made.rows[0]["error"]) == ("unknown", f"row 0: {CLEARED}")
+
+
+def test_what_an_update_without_an_answer_cleared_stays_on_its_row_whatever_is_written_between(tmp_path: Path) -> None:
+    with with_members(3) as service, service.client(quota=None) as client:
+        made = plan(client, "sync", ROWS[:3], save_as=tmp_path / "a.replyplan")
+        lose(service, made)
+        with pytest.raises(PlanError, match=r"the update of account 2 \(row 1\) cleared tier"):
+            made.apply(rows=[1], progress=False)
+        made = client.open_plan(made.path)
+        for _ in range(2):
+            made.apply(limit=1, progress=False)
+        assert made.counts == {"changed": 3}
+        assert [row["stored_otherwise"] for row in made.rows] == [True, True, False]
+        assert made.failures[0]["error"] == f"row 0: written, but {CLEARED}"
+
+
+@pytest.mark.parametrize("is_found_by_the_revert", [False, True])
+def test_the_revert_names_what_an_update_without_an_answer_cleared(
+    is_found_by_the_revert: bool, tmp_path: Path
+) -> None:
+    with with_members(1) as service, service.client(quota=None) as client:
+        made = plan(client, "sync", ROWS[:1], save_as=tmp_path / "a.replyplan")
+        if is_found_by_the_revert:
+            service.add_fault(Fault(method="PUT", reset=True, applied=True, times=1))
+            service.add_fault(Fault(method="GET", delay=0.001, times=1))
+            service.add_fault(Fault(method="GET", status=403))
+            assert made.apply(progress=False).counts == {"unknown": 1}
+            service.clear_faults()
+            with pytest.raises(PlanError, match=r"the update of account 1 \(row 0\) cleared score"):
+                made.revert(progress=False)
+        else:
+            lose(service, made)
+        reverted = made.revert(progress=False)
+        assert (reverted.counts, reverted.stored_otherwise) == ({"changed": 1}, 1)
+        assert reverted.rows[0]["error"] == f"row 0: written, but {CLEARED}"
+
+
+def test_a_revert_in_conflict_does_not_forget_what_an_update_without_an_answer_may_have_altered(
+    tmp_path: Path,
+) -> None:
+    with Sandbox(accounts=companies(1)) as service, service.client(quota=None, max_attempts=1) as client:
+        client.patch_contact_account(1, phone="123")
+        made = plan(client, "sync", ROWS[:1], save_as=tmp_path / "a.replyplan")
+        service.add_fault(Fault(method="PUT", reset=True, applied=True))
+        assert made.apply(progress=False).counts == {"unknown": 1}
+        service.clear_faults()
+        client.patch_contact_account(1, city="Rome", phone="999")
+        reverted = made.revert(progress=False)
+        assert reverted.counts == {"conflict": 1}
+        written = reverted.plan.apply(on_conflict="overwrite", progress=False)
+        assert (written.counts, written.stored_otherwise) == ({"changed": 1}, 1)
+        assert "another value in phone" in str(written.rows[0]["error"])
 
 
 @pytest.mark.parametrize("lacks", [(), ("stage",)])

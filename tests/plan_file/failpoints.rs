@@ -103,7 +103,7 @@ fn job(folder: &Path, log: &Arc<Log>) -> Result<(), FileError> {
     run.recent_requests(NOW + 1_000)?;
     send(&run, "plan", log, |row| Some(End::Finished(if row == 11 { Status::Conflict } else { Status::Changed })))?;
     send_also(&run, "plan", log, &[Status::Failed, Status::Conflict], |_| Some(End::Finished(Status::Changed)))?;
-    let reversed = file.revert_as(&reverse, file.state()?, None)?;
+    let reversed = file.revert_as(&reverse, &file.state()?, None)?;
     log.note("reverse sealed");
     drop(run);
     send(&reversed.start_run()?, "reverse", log, |_| Some(End::Finished(Status::Changed)))
@@ -296,7 +296,7 @@ fn judge(folder: &Path) -> Result<(), String> {
     let allowed = Allowed::after(&log, "reverse", changed.iter().copied());
     if look(&reverse, &allowed)?.is_none() {
         let _ = fs::remove_file(&reverse);
-        let file = file.state().and_then(|state| file.revert_as(&reverse, state, None)).map_err(again)?;
+        let file = file.state().and_then(|state| file.revert_as(&reverse, &state, None)).map_err(again)?;
         drop(file);
         look(&reverse, &Allowed::after("sealed", "", changed.into_iter()))?;
     }

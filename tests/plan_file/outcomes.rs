@@ -92,8 +92,8 @@ fn members_at_risk_and_cleared_are_kept_however_many_they_are() {
     drop(run);
     let state = PlanFile::open(&folder.plan()).unwrap().state().unwrap();
     assert_eq!(state.at_risk.map(|at_risk| (at_risk.row, at_risk.members.len())), Some((0, 5_000)));
-    assert_eq!(state.cleared_members.len(), 5_000);
+    assert_eq!(state.cleared.len(), 5_000);
     // A revert spares them: it may clear them as well.
     let revert = file.revert_file().unwrap();
-    assert_eq!(revert.state().unwrap().cleared_members.len(), 5_000);
+    assert_eq!(revert.state().unwrap().cleared.len(), 5_000);
 }

@@ -115,7 +115,7 @@ pub(crate) fn make(folder: &Path) -> Vec<Plan> {
     drop(run);
     let applied = Plan::of(&path);
     let revert = folder.join("revert.replyplan");
-    drop(file.revert_as(&revert, file.state().unwrap(), None).unwrap());
+    drop(file.revert_as(&revert, &file.state().unwrap(), None).unwrap());
     let revert = Plan::of(&revert);
     vec![fresh, applied, revert, killed]
 }

@@ -17,7 +17,7 @@ use super::header::{Facts, Header};
 use super::presence::Presence;
 use super::private::{FileId, create_beside, create_private, remove, with_suffix};
 use super::schema::{self, StoredRequest, StoredRow};
-use super::state::{self, Activity, AtRisk, Owner};
+use super::state::{self, Activity, AtRisk, Cleared, Owner};
 use super::{PlanFile, PlannedRow, connect, log, simulation};
 use crate::private_file::sync_folder;
 
@@ -41,7 +41,7 @@ pub struct Builder {
     size: usize,
     rows: u64,
     requests: Vec<i64>,
-    cleared_members: Vec<String>,
+    cleared: Cleared,
     at_risk: Option<AtRisk>,
     writing: Option<Writing>,
     file: Option<FileId>,
@@ -102,7 +102,7 @@ impl Builder {
             size: 0,
             rows: 0,
             requests: Vec::new(),
-            cleared_members: Vec::new(),
+            cleared: Cleared::new(),
             at_risk: None,
             writing: Some(writing),
             _presence: presence,
@@ -115,8 +115,8 @@ impl Builder {
     }
 
     /// Adds members that updates are known to clear.
-    pub(super) fn add_cleared(&mut self, members: Vec<String>) {
-        self.cleared_members = members;
+    pub(super) fn add_cleared(&mut self, cleared: Cleared) {
+        self.cleared = cleared;
     }
 
     /// Adds the members that an update of the parent may have cleared.
@@ -164,8 +164,8 @@ impl Builder {
             insert.execute(params![key, i64::try_from(number).unwrap_or(i64::MAX)])?;
         }
         self.requests.iter().try_for_each(|at| StoredRequest::add(&transaction, *at))?;
-        if !self.cleared_members.is_empty() {
-            state::add_cleared(&transaction, &self.cleared_members)?;
+        if !self.cleared.is_empty() {
+            state::set_cleared(&transaction, &self.cleared)?;
         }
         if let Some(at_risk) = &self.at_risk {
             state::set_at_risk(&transaction, at_risk)?;

@@ -52,7 +52,7 @@ pub use self::rows::{Attempt, ChangeView, Finished, OpenRow, PlannedRow, RowView
 pub use self::run::Run;
 use self::simulation::Kept;
 use self::state::Log;
-pub use self::state::{Activity, AtRisk, ItemsProof, Members, Owner, State};
+pub use self::state::{Activity, AtRisk, Cleared, ItemsProof, Members, Owner, State};
 pub use self::writer::Record;
 use crate::clock::now_ms;
 use crate::config::ApiKey;

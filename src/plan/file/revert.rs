@@ -163,7 +163,7 @@ impl PlanFile {
                     if is_half && is_half_made(&path, &self.header().identity) {
                         log::refuse_stray(&path)?;
                         remove(&path);
-                        return self.revert_as(&path, state, key);
+                        return self.revert_as(&path, &state, key);
                     }
                     return Err(unusable(self, &path, error));
                 }
@@ -175,7 +175,7 @@ impl PlanFile {
                 // An earlier plan of this name was reverted before it had written anything.
                 if found.header().is_revert() && found.counts()?.is_empty() {
                     remove(&path);
-                    return self.revert_as(&path, state, key);
+                    return self.revert_as(&path, &state, key);
                 }
                 return Err(FileError::new(&path, FileErrorKind::Foreign(foreign(self.path()))));
             }
@@ -184,7 +184,7 @@ impl PlanFile {
                 return Ok(found);
             }
         }
-        self.revert_as(&self.revert_path(last.saturating_add(1)), state, key)
+        self.revert_as(&self.revert_path(last.saturating_add(1)), &state, key)
     }
 
     /// Returns whether another revert would do no more than this one: it was not reverted itself, has seen everything
@@ -406,7 +406,7 @@ impl PlanFile {
     ///
     /// # Errors
     /// Returns [`FileError`] if one of the two files cannot be used.
-    pub fn revert_as(&self, path: &Path, state: State, key: Option<&ApiKey>) -> Result<Self, FileError> {
+    pub fn revert_as(&self, path: &Path, state: &State, key: Option<&ApiKey>) -> Result<Self, FileError> {
         let family = Family::of(self, self.root()?)?;
         let header = Header {
             identity: Header::new_identity()?,
@@ -424,8 +424,9 @@ impl PlanFile {
         family.refuse_if_in_use()?;
         let history = History::of(family)?;
         // Its updates clear these members too.
-        let mut in_doubt = state.in_doubt(&self.open_rows(&[])?);
-        builder.add_cleared(state.cleared_members);
+        let open_rows = self.open_rows(&[])?;
+        let mut in_doubt = state.in_doubt(&open_rows);
+        builder.add_cleared(state.cleared_for_revert(&open_rows));
         let mut rows = 0;
         self.revert_rows_after(&history, |row| {
             rows += 1;

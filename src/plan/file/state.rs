@@ -1,7 +1,7 @@
 //! Facts about a whole job that change during a run: its process, what it learned about the service, and whether the
 //! file is complete without its log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -61,6 +61,10 @@ pub struct AtRisk {
     pub is_of_parent: bool,
 }
 
+/// The members that updates cleared because an update cannot include them, by their JSON names. Each with the rows whose
+/// update got no answer: the outcome of such a row still has to name the member.
+pub type Cleared = BTreeMap<String, BTreeSet<u64>>;
+
 /// Members of an account, with their values.
 pub type Members = BTreeMap<String, serde_json::Value>;
 
@@ -78,8 +82,8 @@ pub struct State {
     pub recovery: Option<String>,
     /// The members that the last such update may have cleared and that no earlier update was seen to keep.
     pub at_risk: Option<AtRisk>,
-    /// The members that updates of the plan cleared because an update cannot include them, by their JSON names.
-    pub cleared_members: Vec<String>,
+    /// What updates of the plan cleared.
+    pub cleared: Cleared,
 }
 
 impl State {
@@ -89,16 +93,18 @@ impl State {
             open_rows.iter().any(|row| row.row == at_risk.row && (row.was_sent || at_risk.is_of_parent))
         };
         let mut at_risk = self.at_risk.as_ref().filter(is_open)?.clone();
-        at_risk.members.retain(|name, _| !self.cleared_members.contains(name));
+        at_risk.members.retain(|name, _| !self.cleared.contains_key(name));
         (!at_risk.members.is_empty()).then_some(at_risk)
     }
 
-    /// Returns the members that an update cleared without an answer, with their values, if its row is still open.
-    pub fn lost(&self, open_rows: &[OpenRow]) -> Option<AtRisk> {
-        let is_open = |at_risk: &&AtRisk| open_rows.iter().any(|row| row.row == at_risk.row && row.was_sent);
-        let mut at_risk = self.at_risk.as_ref().filter(is_open)?.clone();
-        at_risk.members.retain(|name, _| self.cleared_members.contains(name));
-        (!at_risk.members.is_empty()).then_some(at_risk)
+    /// Returns what updates cleared, for the revert of the plan: with the rows whose outcome is still unknown.
+    pub(super) fn cleared_for_revert(&self, open_rows: &[OpenRow]) -> Cleared {
+        let is_unknown = |number: &u64| open_rows.iter().any(|row| row.row == *number && row.was_sent);
+        let mut cleared = self.cleared.clone();
+        for rows in cleared.values_mut() {
+            rows.retain(is_unknown);
+        }
+        cleared
     }
 
     /// Returns a text that changes whenever more updates may have been sent.
@@ -274,20 +280,25 @@ pub(super) fn set_at_risk(connection: &Connection, at_risk: &AtRisk) -> rusqlite
     set(connection, "at_risk", &text(&json))
 }
 
-/// Adds members that an update cleared.
-pub(super) fn add_cleared(connection: &Connection, members: &[String]) -> rusqlite::Result<()> {
+/// Adds members that an update cleared, with its row if the update got no answer.
+pub(super) fn add_cleared(connection: &Connection, members: &[String], row: Option<u64>) -> rusqlite::Result<()> {
     let known = get(connection, "cleared")?.and_then(|value| cleared(&value));
     let mut all = known.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    all.extend_from_slice(members);
-    all.sort_unstable();
-    all.dedup();
-    set(connection, "cleared", &text(&serde_json::Value::from(all).to_string()))
+    for name in members {
+        all.entry(name.clone()).or_default().extend(row);
+    }
+    set_cleared(connection, &all)
+}
+
+pub(super) fn set_cleared(connection: &Connection, all: &Cleared) -> rusqlite::Result<()> {
+    let json = serde_json::to_string(all).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    set(connection, "cleared", &text(&json))
 }
 
 /// Parses the members, or returns `None` for another form. Null means that none was cleared.
-fn cleared(value: &SqlValue) -> Option<Vec<String>> {
+fn cleared(value: &SqlValue) -> Option<Cleared> {
     match value {
-        SqlValue::Null => Some(Vec::new()),
+        SqlValue::Null => Some(Cleared::new()),
         SqlValue::Text(members) => serde_json::from_str(members).ok(),
         _ => None,
     }
@@ -368,7 +379,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
     else {
         return Ok(None);
     };
-    let Some(cleared_members) = cleared(&members) else { return Ok(None) };
+    let Some(cleared) = cleared(&members) else { return Ok(None) };
     let at_risk = match at_risk {
         SqlValue::Null => None,
         SqlValue::Text(json) => match serde_json::from_str(&json) {
@@ -399,5 +410,5 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         }
         _ => return Ok(None),
     };
-    Ok(Some((State { items, owner, sent: sent.unsigned_abs(), recovery, at_risk, cleared_members }, log)))
+    Ok(Some((State { items, owner, sent: sent.unsigned_abs(), recovery, at_risk, cleared }, log)))
 }

@@ -54,13 +54,13 @@ pub enum Record {
     Items(ItemsProof),
     /// Members that an update cleared because it cannot include them.
     Cleared(Vec<String>),
-    /// What the update of a row did to members is known, or no longer matters: it cleared these, with their values, and
+    /// What the update of a row without an answer did to members is known, or no longer matters: it cleared these, and
     /// no others; or its account still had them when it was read after that, and no longer exists.
-    AtRisk {
+    Lost {
         /// The row.
         row: u64,
-        /// The members.
-        members: Members,
+        /// The members, by their JSON names.
+        members: Vec<String>,
     },
     /// The times of requests that belong to no row, in milliseconds since 1970.
     Requests(Vec<i64>),
@@ -226,7 +226,7 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
         }
         Record::Finish { row, finished } => {
             let Finished { status, error, stored_otherwise, answered, unplanned, altered, left, at_ms } = finished;
-            marked.remove(row);
+            let marked = marked.remove(row);
             let mut stored = stored_row(connection, *row)?;
             if stored.stored_otherwise || !answered.is_empty() {
                 change_edits(connection, *row, |edit| {
@@ -236,11 +236,19 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
             }
             let spoiled = unplanned.iter().map(|unplanned| unplanned.field);
             left.iter().copied().chain(spoiled).try_for_each(|field| delete_unplanned(connection, *row, field))?;
-            // While the outcome is unknown, so is the effect of the update on the other fields.
-            if *status != Status::Unknown {
-                let kept = delete_unnamed(connection, *row)?;
-                if *status == Status::Changed {
-                    stored.listed &= kept.bits();
+            match status {
+                // While the outcome is unknown, so is the effect of the update on the other fields.
+                Status::Unknown => {}
+                // The row of a revert still has the values that its plan stored, because another run may write it.
+                Status::Conflict | Status::Failed => {
+                    let added = marked.into_iter().flat_map(|marked| marked.unnamed);
+                    added.into_iter().try_for_each(|field| delete_unplanned(connection, *row, field))?;
+                }
+                _ => {
+                    let kept = delete_unnamed(connection, *row)?;
+                    if *status == Status::Changed {
+                        stored.listed &= kept.bits();
+                    }
                 }
             }
             status.as_str().clone_into(&mut stored.status);
@@ -261,10 +269,13 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
                 change(connection, *row, |row| *row = former)?;
             }
         }
-        Record::AtRisk { row, members } => set_at_risk(*row, members)?,
+        Record::Lost { row, members } => {
+            set_at_risk(*row, &Members::new())?;
+            state::add_cleared(connection, members, Some(*row))?;
+        }
         Record::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
         Record::Items(items) => state::set_items(connection, *items)?,
-        Record::Cleared(members) => state::add_cleared(connection, members)?,
+        Record::Cleared(members) => state::add_cleared(connection, members, None)?,
     }
     Ok(())
 }

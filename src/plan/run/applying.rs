@@ -64,8 +64,8 @@ pub async fn apply(
     let also = options.also();
     let open_rows = run.file().open_rows(&also)?;
     let state = run.file().state()?;
-    let (in_doubt, lost) = (state.in_doubt(&open_rows), state.lost(&open_rows));
-    let State { items, cleared_members, .. } = state;
+    let in_doubt = state.in_doubt(&open_rows);
+    let State { items, cleared, .. } = state;
     let rows = selection.of(run.file(), open_rows, in_doubt.as_ref().map(|at_risk| at_risk.row))?;
     if selection.rows.is_none() && !rows.is_empty() {
         run.file().refuse_if_reverted()?;
@@ -94,10 +94,7 @@ pub async fn apply(
     let driver = Driver {
         client: client.observed(Arc::new(Counter::new(control, observer))),
         control: Arc::clone(control),
-        machine: Machine::new(rows, items, settings)
-            .matched(match_on, keys)
-            .sparing(cleared_members, in_doubt)
-            .remembering(lost),
+        machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared, in_doubt),
         run,
         started: Instant::now(),
         awake_since: Moment::now(),

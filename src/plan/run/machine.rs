@@ -20,7 +20,7 @@ use crate::account::{AccountFields, ContactAccount, Field};
 use crate::change::{Change, Value, unsendable};
 use crate::error::WaitReason;
 use crate::plan::MatchOn;
-use crate::plan::file::{AtRisk, Attempt, ItemsProof, OpenRow, Record};
+use crate::plan::file::{AtRisk, Attempt, Cleared, ItemsProof, OpenRow, Record};
 use crate::plan::planner::{Look, next_look, page_around};
 use crate::sabotage::{Guard, is_off};
 
@@ -137,8 +137,8 @@ pub(super) struct Machine {
     is_trying: bool,
     /// An update that may have cleared members, or may still do so, and that no answer confirmed.
     in_doubt: Option<InDoubt>,
-    /// The members that an earlier attempt of a row cleared, which got no answer.
-    lost: Option<AtRisk>,
+    /// The members that earlier attempts of rows cleared, which got no answer.
+    lost: HashMap<u64, Vec<String>>,
     attempts: HashMap<u64, u32>,
     /// The number of rows that were overtaken and wait for their turn.
     claiming: usize,
@@ -190,7 +190,7 @@ impl Machine {
             members: Members::default(),
             is_trying: false,
             in_doubt: None,
-            lost: None,
+            lost: HashMap::new(),
             attempts: HashMap::new(),
             claiming: 0,
             kept: HashSet::new(),
@@ -219,8 +219,13 @@ impl Machine {
     /// Makes the run update no account that has one of these members, because an earlier update of the plan cleared
     /// them. Whether an update in doubt did so shows when its account is read, which comes first. A run that does not
     /// have its row updates no account with such a member.
-    pub(super) fn sparing(mut self, cleared_members: Vec<String>, in_doubt: Option<AtRisk>) -> Self {
-        self.members = Members::new(cleared_members);
+    pub(super) fn sparing(mut self, cleared: Cleared, in_doubt: Option<AtRisk>) -> Self {
+        for (name, rows) in &cleared {
+            for row in rows {
+                self.lost.entry(*row).or_default().push(name.clone());
+            }
+        }
+        self.members = Members::new(cleared.into_keys());
         self.in_doubt = in_doubt.map(|at_risk| {
             let is_its_row = |row: &OpenRow| row.row == at_risk.row;
             let place = self.todo.iter().position(is_its_row);
@@ -232,12 +237,6 @@ impl Machine {
             self.singly.rotate_right(usize::from(row.is_some()));
             InDoubt { at_risk, altered: None, is_read: row.is_some() }
         });
-        self
-    }
-
-    /// Makes the outcome of a row name the members that an earlier attempt cleared.
-    pub(super) fn remembering(mut self, lost: Option<AtRisk>) -> Self {
-        self.lost = lost;
         self
     }
 

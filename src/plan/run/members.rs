@@ -32,8 +32,8 @@ pub(super) struct Members {
 
 impl Members {
     /// Starts with what updates of the plan have cleared before.
-    pub(super) fn new(cleared: Vec<String>) -> Self {
-        Self { cleared: cleared.into_iter().collect(), ..Self::default() }
+    pub(super) fn new(cleared: impl Iterator<Item = String>) -> Self {
+        Self { cleared: cleared.collect(), ..Self::default() }
     }
 
     /// Returns the members of an account that no update was seen to keep with their value.

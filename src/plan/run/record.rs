@@ -11,8 +11,9 @@ pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Rec
 }
 
 /// Returns the outcome of a row whose account needs no update.
-pub(super) fn unchanged(row: OpenRow, left: Vec<Field>) -> Record {
-    let error = left_alone(&left).map(|text| in_row(row, &text));
+pub(super) fn unchanged(row: OpenRow, lost: &[String], left: Vec<Field>) -> Record {
+    let parts: Vec<String> = (!lost.is_empty()).then(|| cleared(lost)).into_iter().chain(left_alone(&left)).collect();
+    let error = (!parts.is_empty()).then(|| in_row(row, &parts.join("; ")));
     Record::Finish { row: row.row, finished: Finished { error, left, ..Finished::of(Status::Unchanged) } }
 }
 
@@ -39,7 +40,7 @@ pub(super) fn said_of(differing: &[Field], lost: &[String], altered: &[String], 
         parts.push(format!("the answer of the service differs from what was sent in {}", names.join(", ")));
     }
     if !lost.is_empty() {
-        parts.push(format!("the update cleared {}, which an update cannot include", lost.join(", ")));
+        parts.push(cleared(lost));
     }
     let altered: Vec<&str> = altered.iter().filter(|name| !lost.contains(name)).map(String::as_str).collect();
     if !altered.is_empty() {
@@ -50,6 +51,11 @@ pub(super) fn said_of(differing: &[Field], lost: &[String], altered: &[String], 
     }
     parts.extend(left_alone(left));
     (!parts.is_empty()).then(|| format!("written, but {}", parts.join("; ")))
+}
+
+/// Returns what is said of members that an update cleared.
+pub(super) fn cleared(members: &[String]) -> String {
+    format!("the update cleared {}, which an update cannot include", members.join(", "))
 }
 
 /// Returns what a revert says of fields that no row named and that have another value now.

@@ -11,7 +11,7 @@ use super::{InDoubt, Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
 use crate::change::{Change, Deviations, Value, has_unsendable};
 use crate::plan::Status;
-use crate::plan::file::{AtRisk, Attempt, Finished, Members, OpenRow, Record};
+use crate::plan::file::{AtRisk, Attempt, Finished, OpenRow, Record};
 use crate::sabotage::{Guard, is_off};
 
 impl Machine {
@@ -65,8 +65,7 @@ impl Machine {
         let were_unlisted = self.members.may_be_unlisted();
         let Altered { mut names, mut reset } = self.members.wrote(&account, &answered, effects.is_shown, &altered);
         names.extend(altered);
-        let lost_before = self.lost.take_if(|lost| lost.row == row.row).map(|lost| lost.members);
-        let lost_before: Vec<String> = lost_before.unwrap_or_default().into_keys().collect();
+        let lost_before = self.lost.remove(&row.row).unwrap_or_default();
         if were_unlisted {
             records.extend(self.pages_are_of_use());
         }
@@ -218,7 +217,7 @@ impl Machine {
                         // The account no longer exists, so it has lost nothing; unless this key can no longer see it.
                         let altered = self.in_doubt.take().and_then(|in_doubt| in_doubt.altered);
                         if altered.is_some_and(|altered| altered.is_empty()) {
-                            records.push(Record::AtRisk { row: row.row, members: Members::new() });
+                            records.push(Record::Lost { row: row.row, members: Vec::new() });
                         }
                     }
                     self.in_doubt.take_if(|in_doubt| in_doubt.altered.is_some());

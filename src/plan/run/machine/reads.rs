@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::policy::{Direction, Refusal, Verdict};
 use super::super::proof::{self, Compared, FEWEST};
-use super::super::record::{conflict, finish, unchanged};
+use super::super::record::{cleared, conflict, finish, unchanged};
 use super::super::{OnConflict, RunError};
 use super::{Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
@@ -234,12 +234,13 @@ impl Machine {
                 differing.into_iter().partition(|name| name != STAGE || !has_unsendable(&account, name));
             in_doubt.altered = Some(altered);
             if !lost.is_empty() {
-                let in_doubt_members =
-                    self.in_doubt.take().map(|in_doubt| in_doubt.at_risk.members).unwrap_or_default();
-                self.members.cleared(&lost);
                 // The doubt is over. A later run updates this account, which has lost the members already.
-                let members = in_doubt_members.into_iter().filter(|(name, _)| lost.contains(name)).collect();
-                records.extend([Record::Cleared(lost.clone()), Record::AtRisk { row: row.row, members }]);
+                self.in_doubt = None;
+                self.members.cleared(&lost);
+                records.push(Record::Lost { row: row.row, members: lost.clone() });
+                if row.was_sent {
+                    records.push(finish(row, Status::Unknown, Some(cleared(&lost))));
+                }
                 self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
                 return records;
             }
@@ -353,7 +354,10 @@ impl Machine {
             return Some(finish(row, status, Some(error)));
         }
         let foreign: Vec<Field> = match drift {
-            Drift::Done if !row.was_sent => return Some(unchanged(row, left)),
+            Drift::Done if !row.was_sent => {
+                let lost = self.lost.remove(&row.row).unwrap_or_default();
+                return Some(unchanged(row, &lost, left));
+            }
             // A row that may have been sent is sent again even if it looks done: only an answer confirms it.
             Drift::None | Drift::Done => Vec::new(),
             Drift::Conflict(fields) => {

@@ -1,6 +1,6 @@
 //! The decisions of a run, without a service, a clock or a file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::{Machine, Next, Request, Settings, Update};
@@ -8,7 +8,7 @@ use crate::account::{ContactAccount, Field, FieldSet, Presence};
 use crate::answer::Item;
 use crate::change::{Change, Value};
 use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
-use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Record, Unplanned};
+use crate::plan::file::{self, AtRisk, Cleared, Finished, ItemsProof, OpenRow, Record, Unplanned};
 use crate::plan::run::policy::Refusal;
 use crate::plan::run::proof::FEWEST;
 use crate::plan::run::{OnConflict, OnUnknownMember, RunError};
@@ -27,6 +27,11 @@ const SETTINGS: Settings = Settings {
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+/// Members that answered updates cleared.
+fn cleared(names: &[&str]) -> Cleared {
+    names.iter().map(|name| ((*name).to_owned(), BTreeSet::new())).collect()
 }
 
 /// An account that has every writable member.
@@ -1221,13 +1226,13 @@ fn stage() -> file::Members {
 fn a_later_run_stops_before_it_writes_an_account_with_a_member_that_an_earlier_one_cleared() {
     let valued = |id: i64| if id == 2 { with(id, "annualRevenue", "12 million") } else { account(id) };
     for items in [Some(ItemsProof::Complete), Some(ItemsProof::Incomplete), None] {
-        let mut machine = Machine::new(rows(16), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()], None);
+        let mut machine = Machine::new(rows(16), items, SETTINGS).sparing(cleared(&["annualRevenue"]), None);
         let (written, _) = run_to_end(&mut machine, valued, valued);
         assert!(!written.contains(&1), "{written:?}");
         assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 1, id: 2, is_written: false, .. })));
     }
     let settings = Settings { on_unknown_member: OnUnknownMember::Clear, ..SETTINGS };
-    let mut machine = Machine::new(rows(16), None, settings).sparing(vec!["annualRevenue".to_owned()], None);
+    let mut machine = Machine::new(rows(16), None, settings).sparing(cleared(&["annualRevenue"]), None);
     let (written, _) = run_to_end(&mut machine, valued, valued);
     assert_eq!(written, (0..16).collect::<Vec<_>>());
 }
@@ -1362,7 +1367,7 @@ fn each_page_is_compared_however_few_of_its_accounts_are_written() {
 fn a_later_run_reads_each_account_by_itself_where_the_list_may_hide_the_member_that_was_cleared() {
     let whole = |id: i64| if id == 7 { with(id, "annualRevenue", "12 million") } else { account(id) };
     for items in [Some(ItemsProof::Complete), None] {
-        let mut machine = Machine::new(rows(16), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()], None);
+        let mut machine = Machine::new(rows(16), items, SETTINGS).sparing(cleared(&["annualRevenue"]), None);
         let (written, _) = run_to_end(&mut machine, account, whole);
         assert!(!written.contains(&6), "{written:?}");
         assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 6, is_written: false, .. })));
@@ -1630,7 +1635,10 @@ fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_loo
         machine.wrote(update, Err(lost_answer()), now)
     });
     assert_eq!(written, [1]);
-    assert!(records.contains(&Record::Cleared(vec!["stage".to_owned()])), "{records:?}");
+    assert!(records.contains(&Record::Lost { row: 0, members: vec!["stage".to_owned()] }), "{records:?}");
+    let Some(Record::Finish { row: 0, finished }) = records.last() else { panic!("{records:?}") };
+    assert_eq!(finished.status, Status::Unknown);
+    assert_eq!(finished.error.as_deref(), Some("row 0: the update cleared stage, which an update cannot include"));
     assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, is_written: true, .. })));
 }
 
@@ -1695,7 +1703,7 @@ fn an_item_that_agrees_with_an_account_in_doubt_lets_its_row_be_sent_again() {
     let mut open = rows_with_phones(1);
     open[0].was_sent = true;
     let at_risk = AtRisk { row: 0, members: stage(), is_of_parent: false };
-    let mut machine = Machine::new(open, None, SETTINGS).sparing(Vec::new(), Some(at_risk));
+    let mut machine = Machine::new(open, None, SETTINGS).sparing(Cleared::new(), Some(at_risk));
     assert_eq!(look_at_account(&mut machine, staged, at(0)), []);
     assert_eq!(look_at_page(&mut machine, staged), []);
     assert_eq!(look_at_account(&mut machine, staged, at(0)), []);
@@ -1708,14 +1716,14 @@ fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_
     let mut open = rows(3);
     open[0].was_sent = true;
     let shown = |id: i64| if id == 1 { answered(id) } else { staged(id) };
-    let mut machine = Machine::new(open.clone(), None, SETTINGS).sparing(Vec::new(), at_risk());
+    let mut machine = Machine::new(open.clone(), None, SETTINGS).sparing(Cleared::new(), at_risk());
     assert_eq!(run_to_end(&mut machine, shown, shown).0, [0; 0]);
     assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
 
     // A run over the other rows does not read it, however often it is tried. It updates accounts without a stage.
     let shown = |id: i64| if id == 2 { account(id) } else { staged(id) };
     for _ in 0..2 {
-        let mut machine = Machine::new(open[1..].to_vec(), None, SETTINGS).sparing(Vec::new(), at_risk());
+        let mut machine = Machine::new(open[1..].to_vec(), None, SETTINGS).sparing(Cleared::new(), at_risk());
         assert_eq!(run_to_end(&mut machine, shown, shown).0, [1]);
         assert!(matches!(machine.into_stop(), Some(RunError::InDoubt { row: 0, .. })));
     }
@@ -1726,12 +1734,12 @@ fn a_revert_reads_the_account_first_whose_update_is_in_doubt_and_spares_the_othe
     let proofs = [Some(ItemsProof::Complete), Some(ItemsProof::Incomplete), None];
     for (is_kept, items) in [true, false].into_iter().flat_map(|is_kept| proofs.map(|items| (is_kept, items))) {
         let at_risk = AtRisk { row: 10, members: stage(), is_of_parent: true };
-        let mut machine = Machine::new(rows(20), items, SETTINGS).sparing(Vec::new(), Some(at_risk));
+        let mut machine = Machine::new(rows(20), items, SETTINGS).sparing(Cleared::new(), Some(at_risk));
         let row = next_account(&mut machine, at(0));
         assert_eq!(row.row, 10);
         let found = if is_kept { staged(11) } else { account(11) };
         let records = machine.looked_at_account(row, bergen(), Ok(found), at(0));
-        let lost = vec![Record::Cleared(vec!["stage".to_owned()]), Record::AtRisk { row: 10, members: stage() }];
+        let lost = vec![Record::Lost { row: 10, members: vec!["stage".to_owned()] }];
         assert_eq!(records, if is_kept { Vec::new() } else { lost });
         assert_eq!(machine.next(at(0)) == Next::Request, is_kept);
     }
@@ -1740,7 +1748,8 @@ fn a_revert_reads_the_account_first_whose_update_is_in_doubt_and_spares_the_othe
 #[test]
 fn a_run_without_the_row_in_doubt_reads_no_more_accounts_than_it_may_update() {
     let at_risk = AtRisk { row: 99, members: stage(), is_of_parent: false };
-    let mut machine = Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing(Vec::new(), Some(at_risk));
+    let mut machine =
+        Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), Some(at_risk));
     let (written, gets) = run_to_end(&mut machine, staged, staged);
     assert!(written.is_empty() && gets <= 4, "{written:?} {gets}");
     assert!(matches!(machine.into_stop(), Some(RunError::InDoubt { row: 99, .. })));
@@ -1751,7 +1760,7 @@ fn a_run_without_the_row_in_doubt_updates_no_account_from_a_page_that_may_hide_t
     for (is_shown, expected) in [(true, 0), (false, 15)] {
         let at_risk = AtRisk { row: 99, members: stage(), is_of_parent: false };
         let mut machine =
-            Machine::new(rows(20), Some(ItemsProof::Complete), SETTINGS).sparing(Vec::new(), Some(at_risk));
+            Machine::new(rows(20), Some(ItemsProof::Complete), SETTINGS).sparing(Cleared::new(), Some(at_risk));
         // One account of the page has a stage, if the list shows it.
         let page = |id: i64| if is_shown && id == 20 { staged(id) } else { account(id) };
         let (written, gets) = run_to_end(&mut machine, page, |id| if id == 20 { staged(id) } else { account(id) });
@@ -1865,7 +1874,7 @@ fn a_stage_that_someone_changed_after_a_kill_ends_no_run() {
     let mut open = rows(3);
     open[0].was_sent = true;
     let at_risk = Some(AtRisk { row: 0, members: stage(), is_of_parent: false });
-    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Vec::new(), at_risk);
+    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), at_risk);
     let shown = |id: i64| if id == 1 { in_stage(id, 4, "Customer") } else { staged(id) };
     let (written, _) = run_to_end_as(&mut machine, shown, shown, shown);
     assert_eq!(written, [0, 1, 2]);
@@ -1877,7 +1886,7 @@ fn a_stage_that_someone_changed_after_a_kill_ends_no_run_although_the_row_is_a_c
     let mut open = rows(3);
     open[0].was_sent = true;
     let at_risk = Some(AtRisk { row: 0, members: stage(), is_of_parent: false });
-    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Vec::new(), at_risk);
+    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), at_risk);
     let moved = ContactAccount { city: Some("Trondheim".to_owned()), ..in_stage(1, 4, "Customer") };
     let shown = |id: i64| if id == 1 { moved.clone() } else { staged(id) };
     let (written, _) = run_to_end_as(&mut machine, shown, shown, shown);
@@ -2080,7 +2089,7 @@ fn a_page_that_shows_the_member_that_was_cleared_is_trusted_again() {
     let shown = |id: i64| if id == 8 { with(id, "annualRevenue", "12 million") } else { account(id) };
     let rows = rows(7);
     let mut machine =
-        Machine::new(rows, Some(ItemsProof::Complete), SETTINGS).sparing(vec!["annualRevenue".to_owned()], None);
+        Machine::new(rows, Some(ItemsProof::Complete), SETTINGS).sparing(cleared(&["annualRevenue"]), None);
     let Request::Page { rows, .. } = next_request(&mut machine, at(0)) else { panic!("a page costs fewer requests") };
     let (planned, mut items) = (planned(&rows), items(&rows, shown));
     items.push(Item::Account(shown(8)));
@@ -2148,7 +2157,7 @@ fn a_member_at_risk_is_forgotten_only_if_the_account_had_it_after_the_update() {
             machine.looked_at_account(row, bergen(), Err(gone()), at(60))
         };
         assert_eq!(statuses(&records), [(0, Status::Unknown)]);
-        assert_eq!(records.contains(&Record::AtRisk { row: 0, members: file::Members::new() }), had_it, "{records:?}");
+        assert_eq!(records.contains(&Record::Lost { row: 0, members: Vec::new() }), had_it, "{records:?}");
     }
 }
 
@@ -2159,7 +2168,8 @@ fn an_account_in_doubt_that_two_runs_cannot_read_holds_up_no_other() {
             let mut open = rows(4);
             open[0].was_sent = true;
             let at_risk = Some(AtRisk { row: 0, members: stage(), is_of_parent: false });
-            let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Vec::new(), at_risk);
+            let mut machine =
+                Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), at_risk);
             let (mut written, mut now) = (Vec::new(), at(0));
             loop {
                 match machine.next(now) {
@@ -2195,7 +2205,7 @@ fn an_account_whose_update_gets_no_answer_in_two_runs_holds_up_no_other() {
         let mut open = rows(3);
         open[0].was_sent = is_second;
         let at_risk = is_second.then(|| AtRisk { row: 0, members: stage(), is_of_parent: false });
-        let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Vec::new(), at_risk);
+        let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), at_risk);
         let (mut written, _) = run_in_order(
             &mut machine,
             |id, _| in_stage(id, 2 + id, "x"),
@@ -2260,7 +2270,7 @@ fn a_row_in_doubt_that_another_success_has_given_up_ends_the_run_with_an_error()
 #[test]
 fn no_more_accounts_are_looked_at_ahead_than_are_written_at_once() {
     // In doubt about pages for the whole run, and about one account for some time.
-    for (cleared, first) in [(vec!["annualRevenue".to_owned()], None), (Vec::new(), Some(lost_answer()))] {
+    for (cleared, first) in [(cleared(&["annualRevenue"]), None), (Cleared::new(), Some(lost_answer()))] {
         let mut machine = Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing(cleared, None);
         let (written, most_ahead) = run_staged(&mut machine, first, &[]);
         assert!(written.len() >= 60);
