@@ -163,8 +163,8 @@ macro_rules! contact_account {
                 AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ }
             }
 
-            /// Returns whether the value of a field is known. A list item may lack a member of the account: a missing
-            /// member is not `null`, and no update may be built on it.
+            /// Returns whether the value of a field is known. A list item may lack a field of the account, so no update
+            /// may be built on such an item. In the answer to `GET`, a missing field is empty.
             pub fn has(&self, field: Field) -> bool {
                 self.answered.contains(field) || self.value(field).is_some()
             }

@@ -45,7 +45,7 @@ impl Run {
     /// completes.
     ///
     /// # Errors
-    /// Returns [`FileError`] if the file cannot be written; it is then unchanged.
+    /// Returns [`FileError`] if the file cannot be written, which is then unchanged, or if it was moved or replaced.
     pub fn store(&self, record: Record) -> impl Future<Output = Result<(), FileError>> + use<> {
         let written = self.write(Write::Record(record));
         async move { written.await.map(drop) }

@@ -53,7 +53,7 @@ impl Effects {
             let now = Value::from(account.value(field));
             let stored =
                 unnamed.iter().find(|(other, stored)| *other == field && !stored.is(field, account.value(field)));
-            // Within one run, only the earlier attempt can have emptied it.
+            // Within one run, the earlier attempt has probably emptied it.
             let of_earlier_attempt = stored.filter(|_| is_of_this_run && now.is_empty(field));
             let is_emptied = has_value(field, &now) && filled(field, answer.value(field)).is_none();
             let differs = differing.contains(&field);
