@@ -1,8 +1,9 @@
 //! Tells whether an account already has the values of a row, without the cells of the row.
 //!
 //! The accounts of a page can have their rows anywhere in the table. To read a row at a random place, the processor
-//! waits for the memory once for each of sixteen columns. So this module reads the table once in its own order, and
-//! keeps 24 bytes per row.
+//! waits for the memory once for each of sixteen columns. So if many rows are far from the previous one, this module
+//! reads the table once in its own order, and keeps 24 bytes per row. Rows that follow each other need no fingerprint:
+//! their cells are in the processor's cache.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -16,6 +17,12 @@ use crate::change::filled;
 /// Stands for an integer where a text has its length. No cell is this long.
 const INTEGER: u32 = u32::MAX;
 
+/// A row is near another one if it is at most so many rows away.
+const NEAR: u32 = 64;
+/// The fingerprints are made when one row in so many is not near the previous one: to make all of them takes as long
+/// as it takes to compare that many rows.
+const FAR_ONE_IN: u64 = 64;
+
 /// The fields that a row sets, and a 128-bit keyed hash of their values. Each plan has a new random key. Two different
 /// rows have the same hash with a probability of 2^-128.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,38 +32,56 @@ struct Fingerprint {
 }
 
 /// The fingerprints of the rows of a table.
-pub(super) struct Fingerprints {
+pub(super) struct Fingerprints<'a> {
+    table: &'a Table,
+    mode: Mode,
+    nulls: Nulls,
+    /// Empty until many rows are far from the previous one.
     rows: Vec<Fingerprint>,
+    /// The previous row.
+    last: u32,
+    /// How many rows were far from the previous one.
+    far: u64,
     /// The fields in which rows are compared with accounts, in the order in which their values are summed.
     pub(super) fields: Vec<Field>,
     key: [u64; 2],
     bytes: Vec<u8>,
 }
 
-impl Fingerprints {
-    pub(super) fn of(table: &Table, mode: Mode, nulls: Nulls) -> Self {
+impl<'a> Fingerprints<'a> {
+    pub(super) fn of(table: &'a Table, mode: Mode, nulls: Nulls) -> Self {
         let columns = table.fields();
         let left_out = |field: &Field| mode == Mode::Replace && field.nullable() && !columns.contains(field);
         let fields: Vec<Field> = columns.iter().copied().chain(Field::ALL.iter().copied().filter(left_out)).collect();
         let secret = RandomState::new();
-        let mut prints = Self {
-            rows: Vec::with_capacity(usize::try_from(table.len()).unwrap_or_default()),
+        Self {
+            table,
+            mode,
+            nulls,
+            rows: Vec::new(),
+            last: 0,
+            far: 0,
             fields,
             key: [secret.hash_one(0), secret.hash_one(1)],
             bytes: Vec::new(),
-        };
-        for row in 0..table.len() {
-            let print = prints.of_row(table, row, mode, nulls);
-            prints.rows.push(print);
         }
-        prints
     }
 
-    fn of_row(&mut self, table: &Table, row: u64, mode: Mode, nulls: Nulls) -> Fingerprint {
+    /// Makes the fingerprints of all rows.
+    fn make(&mut self) {
+        self.rows.reserve_exact(usize::try_from(self.table.len()).unwrap_or_default());
+        for row in 0..self.table.len() {
+            let print = self.of_row(row);
+            self.rows.push(print);
+        }
+    }
+
+    fn of_row(&mut self, row: u64) -> Fingerprint {
+        let (mode, nulls) = (self.mode, self.nulls);
         let mut fields = FieldSet::default();
         self.bytes.clear();
         // A row of mappings can lack a column, so the position of a cell does not identify its field.
-        let mut cells = table.row(row).peekable();
+        let mut cells = self.table.row(row).peekable();
         for field in &self.fields {
             let cell = cells.next_if(|(named, _)| named == field).map(|(_, cell)| cell);
             let value = match cell {
@@ -72,8 +97,21 @@ impl Fingerprints {
         Fingerprint { fields, sum: self.sum() }
     }
 
-    /// Returns whether an account has all values of a row. If so, the row changes nothing.
+    /// Returns whether an account surely has all values of a row. If so, the row changes nothing. If not, or if it is
+    /// as fast to compare the cells, they have to be compared.
     pub(super) fn has(&mut self, row: u32, account: &ContactAccount) -> bool {
+        let is_near = row.abs_diff(std::mem::replace(&mut self.last, row)) <= NEAR;
+        self.far += u64::from(!is_near);
+        if is_near || self.far <= self.table.len() / FAR_ONE_IN {
+            return false;
+        }
+        if self.rows.is_empty() {
+            self.make();
+        }
+        self.is_equal(row, account)
+    }
+
+    fn is_equal(&mut self, row: u32, account: &ContactAccount) -> bool {
         let Some(print) = self.rows.get(row as usize).copied() else { return false };
         self.bytes.clear();
         for field in self.fields.iter().filter(|field| print.fields.contains(**field)) {
@@ -124,6 +162,12 @@ mod tests {
 
     type Text<'a> = Option<&'a str>;
 
+    fn is_equal(table: &Table, row: u32, account: &ContactAccount, options: &Options) -> bool {
+        let mut prints = Fingerprints::of(table, options.mode, options.nulls);
+        prints.make();
+        prints.is_equal(row, account)
+    }
+
     /// Returns whether the account has the row, by its fingerprint and by its changes.
     fn has(row: [Text<'_>; 3], owner: Option<i64>, account: [Text<'_>; 4], options: &Options) -> (bool, bool) {
         let &Options { mode, nulls, .. } = options;
@@ -143,7 +187,7 @@ mod tests {
             "state": state, "city": city, "phone": phone, "email": email}))
         .unwrap();
         let is_unchanged = diff::changes(&account, table.row(0), mode, nulls).is_empty();
-        (Fingerprints::of(&table, mode, nulls).has(0, &account), is_unchanged)
+        (is_equal(&table, 0, &account, options), is_unchanged)
     }
 
     /// Returns the same for the second of two mappings, which has only some of the keys of the first.
@@ -164,7 +208,37 @@ mod tests {
             "state": state, "city": city, "phone": phone, "email": email}))
         .unwrap();
         let is_unchanged = diff::changes(&account, table.row(1), options.mode, options.nulls).is_empty();
-        (Fingerprints::of(&table, options.mode, options.nulls).has(1, &account), is_unchanged)
+        (is_equal(&table, 1, &account, options), is_unchanged)
+    }
+
+    #[test]
+    fn rows_in_order_need_no_fingerprints_and_rows_in_no_order_have_them() {
+        let rows = 10_000;
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(1..=rows));
+        let cities: ArrayRef = Arc::new(StringArray::from_iter_values((1..=rows).map(|id| format!("{id}"))));
+        let batch = RecordBatch::try_from_iter([("id", ids), ("city", cities)]).unwrap();
+        let table = Table::from_batches(&batch.schema(), vec![batch], &Options::default()).unwrap();
+        let account = |row: u32| -> ContactAccount {
+            serde_json::from_value(
+                json!({"id": row + 1, "name": "A", "ownerUserId": 1, "city": format!("{}", row + 1)}),
+            )
+            .unwrap()
+        };
+        let found = |step: u32, backwards: bool| {
+            let mut prints = Fingerprints::of(&table, Mode::Patch, Nulls::Keep);
+            let rows = (0..10_000).map(|place: u32| place * step % 10_000);
+            let mut found = 0;
+            let mut ask = |row| found += u32::from(prints.has(row, &account(row)));
+            if backwards {
+                rows.rev().for_each(&mut ask);
+            } else {
+                rows.for_each(&mut ask);
+            }
+            (found, prints.rows.len())
+        };
+        assert_eq!(found(1, false), (0, 0));
+        assert_eq!(found(1, true), (0, 0));
+        assert_eq!(found(7_919, false), (10_000 - 10_000 / 64 - 1, 10_000));
     }
 
     #[test]

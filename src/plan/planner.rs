@@ -73,7 +73,7 @@ pub struct Planner<'a> {
     ids: Ids,
     names: HashMap<Cow<'a, str>, u32>,
     /// What each row gives its account.
-    fingerprints: Fingerprints,
+    fingerprints: Fingerprints<'a>,
     /// Accounts whose item is unreadable or lacks a compared member.
     unclear: Vec<Single>,
     /// The fields that the items of accounts to read one by one show with a value.
