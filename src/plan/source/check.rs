@@ -59,6 +59,9 @@ const NOTHING: [&str; 22] = [
     "loading...",
 ];
 
+/// The length of the longest of them.
+const LONGEST_WORD: usize = 10;
+
 /// The characters that begin a formula in a spreadsheet, including their full-width forms.
 const FORMULAS: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
@@ -82,6 +85,7 @@ pub(super) fn cells(
     let keeps_ends = role != Role::Key || options.replaces_key() || options.match_on == MatchOn::Name;
     for (chunk, start) in starts.iter().enumerate() {
         let end = starts.get(chunk + 1).copied().unwrap_or(rows);
+        let mut harmless = Harmless::default();
         for row in *start..end {
             let mut is_known = false;
             while let Some((_, message)) = known.next_if(|(known, _)| *known == row) {
@@ -91,8 +95,11 @@ pub(super) fn cells(
             if is_known {
                 continue;
             }
-            let cell = column.cell(Place { row, chunk, offset: row - start });
-            if let Some(Cell::Text(text)) = cell {
+            let place = Place { row, chunk, offset: row - start };
+            let cell = column.cell(place);
+            if let Some(Cell::Text(text)) = cell
+                && !(has_plain_form(text) && (harmless.has(column, place, end - start) || !is_damaged(text)))
+            {
                 if text.len() > LONGEST_CELL {
                     add(row, "is longer than 512 KiB, the limit for a cell");
                     continue;
@@ -133,6 +140,46 @@ pub(super) fn cells(
         }
     }
     suspicious.map(|(cells, row)| Suspicion { column: column.name.clone(), cells, row: row as u64 })
+}
+
+/// The rows of a chunk that are known to have no byte of a damaged text. To look at many texts at once is faster than to
+/// look at each, and nearly no text has such a byte.
+#[derive(Default)]
+struct Harmless {
+    /// The first row that was not looked at.
+    end: usize,
+    are_harmless: bool,
+}
+
+impl Harmless {
+    /// How many rows are looked at together.
+    const ROWS: usize = 64;
+
+    /// Returns whether the text of a row surely has no such byte. Takes the rows in their order.
+    fn has(&mut self, column: &Column, place: Place, length: usize) -> bool {
+        if place.offset >= self.end {
+            self.end = length.min(place.offset + Self::ROWS);
+            let bytes = column.chunks.get(place.chunk).and_then(|chunk| chunk.bytes(place.offset..self.end));
+            self.are_harmless = bytes.is_some_and(|bytes| !has_sign_of_damage(bytes));
+        }
+        self.are_harmless
+    }
+}
+
+/// Returns whether the form of a text tells that it is neither too long, nor an error value, nor odd, nor hidden at its
+/// ends. Nearly every text has such a form; the others are looked at more closely.
+fn has_plain_form(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let is_plain = |byte: &u8| match byte {
+        b'n' | b'u' | b't' | b'm' | b'l' | b'N' | b'U' | b'T' | b'M' | b'L' => bytes.len() > LONGEST_WORD,
+        b'A'..=b'Z' | b'a'..=b'z' => true,
+        _ => false,
+    };
+    // A number of three digits follows a colon, or white space behind one.
+    let is_number =
+        || bytes.len().checked_sub(4).and_then(|place| bytes.get(place)).is_none_or(u8::is_ascii_alphanumeric);
+    is_plain(first) && last.is_ascii_graphic() && (!last.is_ascii_digit() || is_number()) && bytes.len() <= LONGEST_CELL
 }
 
 /// Returns whether a text is an error value of Excel, Google Sheets or `LibreOffice`, such as `#REF!`, in any language
@@ -180,7 +227,6 @@ pub fn is_suspicious(text: &str) -> bool {
 
 /// Returns whether a text often means an empty value: one of several words, or dashes, dots or question marks only.
 pub fn means_nothing(text: &str) -> bool {
-    const LONGEST_WORD: usize = 10;
     let is_stroke = |character: char| matches!(character, '-' | '.' | '?' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '…');
     let text = trimmed(text);
     match text.as_bytes().first() {
@@ -243,13 +289,19 @@ fn is_damaged(text: &str) -> bool {
     let is_foreign = |character: char| {
         character == char::REPLACEMENT_CHARACTER || (character.is_control() && !matches!(character, '\t' | '\n' | '\r'))
     };
-    // A fold looks at many bytes at once; `any` does not.
-    let has = |is_meant: fn(u8) -> bool| text.bytes().fold(false, |has, byte| has | is_meant(byte));
+    let is_other = |byte: u8| !matches!(byte, b' '..=b'~');
     // Nearly every text ends here.
-    has(|byte| !matches!(byte, b' '..=b'~' if byte != b'&' && byte != b'_'))
-        && ((has(|byte| !matches!(byte, b' '..=b'~')) && (text.chars().any(is_foreign) || is_misread(text)))
+    has_sign_of_damage(text.as_bytes())
+        && ((text.bytes().any(is_other) && (text.chars().any(is_foreign) || is_misread(text)))
             || text.split('&').skip(1).any(begins_entity)
             || text.match_indices('_').any(|(start, _)| text.as_bytes().get(start..).is_some_and(begins_escape)))
+}
+
+/// Returns whether bytes have one of those that every damaged text has.
+fn has_sign_of_damage(bytes: &[u8]) -> bool {
+    let is_sign = |byte: u8| !matches!(byte, b' '..=b'~' if byte != b'&' && byte != b'_');
+    // A fold looks at many bytes at once; `any` does not.
+    bytes.iter().fold(false, |has, byte| has | is_sign(*byte))
 }
 
 /// Returns whether a text is UTF-8 that was read as windows-1252: `BÃ¦rum`. Nearly every other text lacks the letters
@@ -304,5 +356,67 @@ fn required(field: Field, cell: Option<Cell<'_>>, options: &Options) -> Option<&
         Some(Cell::Empty) if clears && field == Field::Name => Some("cannot be cleared: every account has a name"),
         Some(Cell::Empty) if clears => Some("cannot be cleared: every account has an owner"),
         Some(Cell::Text(_) | Cell::Empty) | None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::source::Table;
+
+    /// What the long search says of a text.
+    fn is_refused_or_suspicious(text: &str) -> bool {
+        is_spreadsheet_error(trimmed(text))
+            || is_odd(trimmed(text))
+            || has_hidden_ends(text)
+            || text.len() > LONGEST_CELL
+    }
+
+    #[test]
+    fn no_text_that_is_looked_for_has_a_plain_form() {
+        let many = "a".repeat(LONGEST_CELL + 1);
+        let others = ["Err:502", "Err: 510", "Fel:\u{a0}502", "\u{142}:502", "Oslo ", "Oslo\u{200b}", "", &many];
+        for text in NOTHING.iter().chain(&SPREADSHEET_ERRORS).chain(&others) {
+            for text in [(*text).to_owned(), text.to_ascii_uppercase(), format!("{text} ")] {
+                assert!(!has_plain_form(&text), "{text}");
+            }
+        }
+        assert!(NOTHING.iter().all(|word| word.len() <= LONGEST_WORD));
+        for text in ["Bergen", "https://acme.example/", "Acme 123456", "Nordic Foods AS", "B8"] {
+            assert!(has_plain_form(text), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_with_a_plain_form_is_neither_refused_nor_suspicious(
+            text in prop_oneof![
+                "[EeFfNnUu#='\"+-]?[a-zA-Z0-9:./ #!?_\u{a0}\u{142}]{0,8}[ :]{0,2}[0-9]{0,4}",
+                "[a-zA-Z]{1,6}:\\s?5[0-3][0-9]",
+                any::<String>(),
+            ],
+        ) {
+            prop_assert!(!has_plain_form(&text) || !is_refused_or_suspicious(&text));
+        }
+
+        #[test]
+        fn damage_is_found_in_any_row_of_a_column(
+            texts in proptest::collection::vec(proptest::option::of("a{0,3}(\u{fffd}|&amp;|_x000D_|&|_)?"), 1..200),
+            cut in 0_usize..300,
+        ) {
+            let (before, after) = texts.split_at(cut.min(texts.len()));
+            let expected = texts.iter().flatten().filter(|text| is_suspicious(text)).count() as u64;
+            let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((1..).take(texts.len())));
+            let cities: ArrayRef = Arc::new([before, after].concat().into_iter().collect::<StringArray>());
+            let batch = RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("city", cities, true)]).unwrap();
+            let batches = vec![batch.slice(0, before.len()), batch.slice(before.len(), after.len())];
+            let table = Table::from_batches(&batch.schema(), batches, &Options::default()).unwrap();
+            prop_assert_eq!(table.suspicions().iter().map(|found| found.cells).sum::<u64>(), expected);
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! One column: chunks of Arrow arrays, and the conversion of types that differ from the field's.
 
+use std::ops::Range;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, Int64Array, LargeStringArray, PrimitiveArray, StringArray, StringViewArray};
+use arrow_array::{
+    Array, GenericStringArray, Int64Array, LargeStringArray, OffsetSizeTrait, PrimitiveArray, StringArray,
+    StringViewArray,
+};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::DataType;
 
@@ -46,6 +51,20 @@ impl Chunk {
             Self::Integer(numbers) if row < numbers.len() && numbers.is_valid(row) => Cell::Integer(numbers.value(row)),
             Self::Dictionary(keys, values) => keys.get(row).map_or(Cell::Empty, |key| values.cell(key)),
             _ => Cell::Empty,
+        }
+    }
+
+    /// Returns the texts of consecutive rows as one piece, with what a producer left in empty cells; `None` if they are
+    /// not stored in one.
+    pub(super) fn bytes(&self, rows: Range<usize>) -> Option<&[u8]> {
+        fn part<T: OffsetSizeTrait>(texts: &GenericStringArray<T>, rows: Range<usize>) -> Option<&[u8]> {
+            let offset = |row: usize| texts.value_offsets().get(row).map(|offset| offset.as_usize());
+            texts.value_data().get(offset(rows.start)?..offset(rows.end)?)
+        }
+        match self {
+            Self::Text(texts) => part(texts, rows),
+            Self::LargeText(texts) => part(texts, rows),
+            _ => None,
         }
     }
 }
