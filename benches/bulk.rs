@@ -281,7 +281,7 @@ fn header(table: &Table, options: &Options) -> Outcome<Header> {
         match_on: options.match_on,
         created_at_ms: 0,
         source: table.description().to_owned(),
-        source_digest: table.digest(options),
+        source_digest: table.digest(),
         suspicions: Vec::new(),
         generation: 0,
     })

@@ -108,10 +108,10 @@ impl PlanFile {
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn resume(py: Python<'_>, client: &Client, table: &Table, path: PathBuf) -> PyResult<Option<Self>> {
         guarded(py, "resume_plan", || {
-            let (table, options) = table.inner();
+            let (table, _) = table.inner();
             let target = Target::of(client.here(py)?.config(), false);
             let opened = lane::reading(py, || {
-                let file = file::PlanFile::resume(&path, table.digest(&options))?;
+                let file = file::PlanFile::resume(&path, table.digest())?;
                 file.as_ref().map_or(Ok(()), |file| target.check(file)).map(|()| file)
             })?;
             opened.map(|file| file.map(|file| Self::new(file, Known::default()))).map_err(|error| refused(py, &error))

@@ -188,7 +188,7 @@ fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, F
         match_on: options.match_on,
         created_at_ms: now_ms(),
         source: table.description().to_owned(),
-        source_digest: table.digest(options),
+        source_digest: table.digest(),
         suspicions: table.suspicions().to_vec(),
         generation: 0,
     })

@@ -21,12 +21,14 @@ mod tests;
 mod utf8;
 
 use std::path::Path;
+use std::thread;
 
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::Schema;
 
 use self::blanks::Blanks;
 use self::column::Column;
+use self::digest::Sum;
 use self::names::{Names, Role};
 use super::{Cell, MatchOn, Mode, Nulls, Suspicion};
 use crate::account::{Field, FieldError};
@@ -49,6 +51,9 @@ const MOST_COLUMNS: usize = 16_384;
 const LONGEST_RECORD: usize = 16 * 1024 * 1024;
 /// The most bytes of one cell. A longer answer is refused, so it could not be verified.
 const LONGEST_CELL: usize = 512 * 1024;
+
+/// The fewest rows for which a second thread is faster.
+const LONG: usize = 10_000;
 
 /// How to read a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,6 +126,7 @@ pub struct Table {
     fields: Vec<Field>,
     faults: Vec<RowFault>,
     suspicions: Vec<Suspicion>,
+    digest: [u8; 32],
 }
 
 impl Table {
@@ -197,10 +203,9 @@ impl Table {
         if !faults.is_empty() {
             return Err(TableError::Faults { table, faults });
         }
-        let (mut found, mut suspicions) = (Vec::new(), Vec::new());
+        let roles: Vec<Role> = columns.iter().map(|(role, _)| *role).collect();
         let (mut key, mut others) = (None, Vec::new());
         for (role, column) in columns {
-            suspicions.extend(check::cells(&column, role, options, &starts, rows, &mut found));
             match role {
                 Role::Key => {
                     if options.replaces_key() {
@@ -212,10 +217,51 @@ impl Table {
                 Role::Ignored => {}
             }
         }
-        found.sort_by_key(|fault| fault.row);
-        let fields = others.iter().map(|(field, _)| *field).collect();
-        let match_on = options.match_on;
-        Ok(Self { description: table, match_on, rows, starts, key, columns: others, fields, faults: found, suspicions })
+        let mut table = Self {
+            description: table,
+            match_on: options.match_on,
+            rows,
+            starts,
+            key,
+            fields: others.iter().map(|(field, _)| *field).collect(),
+            columns: others,
+            faults: Vec::new(),
+            suspicions: Vec::new(),
+            digest: [0; 32],
+        };
+        let ((faults, suspicions), sum) = table.checked_and_summed(&roles, options);
+        table.digest = sum.with_faults(&faults);
+        (table.faults, table.suspicions) = (faults, suspicions);
+        Ok(table)
+    }
+
+    /// Checks the cells. Sums a long table meanwhile on another thread.
+    fn checked_and_summed(&self, roles: &[Role], options: &Options) -> ((Vec<RowFault>, Vec<Suspicion>), Sum) {
+        let sum = || Sum::of_rows(self, options);
+        if self.rows < LONG {
+            return (self.check(roles, options), sum());
+        }
+        thread::scope(|scope| {
+            let other = thread::Builder::new().name("replyio-digest".to_owned()).spawn_scoped(scope, sum).ok();
+            let checked = self.check(roles, options);
+            (checked, other.and_then(|other| other.join().ok()).unwrap_or_else(sum))
+        })
+    }
+
+    fn check(&self, roles: &[Role], options: &Options) -> (Vec<RowFault>, Vec<Suspicion>) {
+        let (mut faults, mut suspicions) = (Vec::new(), Vec::new());
+        for role in roles {
+            let column = match role {
+                Role::Key => self.key.as_ref(),
+                Role::Field(field) => self.columns.iter().find(|(named, _)| named == field).map(|(_, column)| column),
+                Role::Ignored => None,
+            };
+            let found =
+                column.and_then(|column| check::cells(column, *role, options, &self.starts, self.rows, &mut faults));
+            suspicions.extend(found);
+        }
+        faults.sort_by_key(|fault| fault.row);
+        (faults, suspicions)
     }
 
     /// A description of the table: the name of its file, or its size.
@@ -277,6 +323,12 @@ impl Table {
     /// Returns the columns with suspicious texts, which are sent unchanged.
     pub fn suspicions(&self) -> &[Suspicion] {
         &self.suspicions
+    }
+
+    /// Returns a digest of the rows and of what the columns do. Two tables with the same digest plan the same changes,
+    /// whether they come from a file or a data frame.
+    pub const fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// Returns a short description of the table: the name of its file, or its size.
