@@ -14,9 +14,14 @@ impl Blanks {
         Self(null_values.iter().map(|word| word.trim().to_owned()).collect())
     }
 
+    /// Returns whether every empty cell shows nothing.
+    pub(super) fn are_only_blank(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns whether a text is an empty cell.
     pub(super) fn has(&self, text: &str) -> bool {
-        if self.0.is_empty() && text.bytes().next().is_some_and(|byte| byte.is_ascii_graphic()) {
+        if self.are_only_blank() && text.bytes().next().is_some_and(|byte| byte.is_ascii_graphic()) {
             return false;
         }
         is_blank(text) || self.0.iter().any(|word| word == text.trim())

@@ -67,6 +67,30 @@ impl Chunk {
             _ => None,
         }
     }
+
+    /// Returns whether consecutive rows surely have a text, and all texts have a property.
+    pub(super) fn all_texts(&self, rows: Range<usize>, have: fn(&[u8]) -> bool) -> bool {
+        fn all<T: OffsetSizeTrait>(
+            texts: &GenericStringArray<T>,
+            rows: Range<usize>,
+            have: fn(&[u8]) -> bool,
+        ) -> Option<bool> {
+            let bytes = texts.value_data();
+            let ends = texts.value_offsets().get(rows.start..=rows.end)?;
+            let is_text = |ends: &[T]| match ends {
+                [start, end] => bytes.get(start.as_usize()..end.as_usize()).is_some_and(have),
+                _ => false,
+            };
+            let has_nulls = || texts.nulls().is_some_and(|nulls| rows.clone().any(|row| nulls.is_null(row)));
+            Some(ends.windows(2).all(is_text) && !has_nulls())
+        }
+        let all = match self {
+            Self::Text(texts) => all(texts, rows, have),
+            Self::LargeText(texts) => all(texts, rows, have),
+            _ => None,
+        };
+        all.unwrap_or_default()
+    }
 }
 
 /// Generates the enum of the key types of a dictionary.
@@ -172,6 +196,12 @@ impl Column {
             Cell::Text(text) if self.blanks.has(text) => Some(Cell::Empty),
             cell => Some(cell),
         }
+    }
+
+    /// Returns whether rows of a chunk surely are no empty cells, and all have a text with a property.
+    pub(super) fn all_texts(&self, chunk: usize, rows: Range<usize>, have: fn(&[u8]) -> bool) -> bool {
+        let chunk = self.chunks.get(chunk).filter(|_| self.absent.is_none() && self.blanks.are_only_blank());
+        chunk.is_some_and(|chunk| chunk.all_texts(rows, have))
     }
 
     /// Keeps integers, and converts their equivalents to integers, eight bytes per row.

@@ -1,5 +1,9 @@
 //! Compares two tables: their rows, and what their columns do to an account.
 
+use std::ops::Range;
+use std::sync::mpsc::{channel, sync_channel};
+use std::thread;
+
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
 use super::{Key, Options, RowFault, Table};
@@ -7,74 +11,136 @@ use crate::plan::Cell;
 
 /// The hash gets bytes in portions of about this size.
 const PORTION: usize = 64 * 1_024;
+/// How many portions may wait for the other thread.
+const WAITING: usize = 4;
 
-/// The digest of a table, or the beginning of it. Every value is written with a tag, and texts with their length, so that
-/// different tables have different bytes.
-pub(super) struct Sum {
-    context: Context,
-    portion: Vec<u8>,
+pub(super) type Digest = [u8; SHA256_OUTPUT_LEN];
+
+/// Returns the digest of what is written, and what the writer returns. Hashes on a second thread if there is much.
+pub(super) fn digest<T>(has_much: bool, write: impl Fn(&mut Sum<'_>) -> T) -> (T, Digest) {
+    if has_much && let Some(done) = on_two_threads(&write) {
+        return done;
+    }
+    let mut context = Context::new(&SHA256);
+    let done = Sum::written(write, &mut |portion| {
+        context.update(portion);
+        portion.clear();
+    });
+    (done, finished(context))
 }
 
-impl Sum {
-    /// Sums the options and the rows of a table.
-    pub(super) fn of_rows(table: &Table, options: &Options) -> Self {
-        let mut sum = Self { context: Context::new(&SHA256), portion: Vec::with_capacity(2 * PORTION) };
+/// `None` if there is no second thread.
+fn on_two_threads<T>(write: impl Fn(&mut Sum<'_>) -> T) -> Option<(T, Digest)> {
+    let (full, portions) = sync_channel::<Vec<u8>>(WAITING);
+    let (used, empty) = channel();
+    let hash = move || {
+        let mut context = Context::new(&SHA256);
+        for mut portion in portions {
+            context.update(&portion);
+            portion.clear();
+            // The writer may have ended.
+            let _ = used.send(portion);
+        }
+        finished(context)
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("replyio-digest".to_owned()).spawn_scoped(scope, hash).ok()?;
+        let done = Sum::written(write, &mut |portion| {
+            let next = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(2 * PORTION));
+            // It fails only if the thread has panicked, and then there is no digest below.
+            let _ = full.send(std::mem::replace(portion, next));
+        });
+        drop(full);
+        Some((done, thread.join().ok()?))
+    })
+}
+
+fn finished(context: Context) -> Digest {
+    // Its length is always that of the digest.
+    context.finish().as_ref().try_into().unwrap_or_default()
+}
+
+/// What is hashed. Every value is written with a tag, and texts with their length, so that different tables have
+/// different bytes.
+pub(super) struct Sum<'a> {
+    portion: Vec<u8>,
+    /// Takes a portion and leaves an empty one.
+    hash: &'a mut dyn FnMut(&mut Vec<u8>),
+}
+
+impl<'a> Sum<'a> {
+    fn written<T>(write: impl Fn(&mut Sum<'_>) -> T, hash: &'a mut dyn FnMut(&mut Vec<u8>)) -> T {
+        let mut sum = Sum { portion: Vec::with_capacity(2 * PORTION), hash };
+        let done = write(&mut sum);
+        (sum.hash)(&mut sum.portion);
+        done
+    }
+
+    /// Writes what the columns do to an account.
+    pub(super) fn columns(&mut self, table: &Table, options: &Options) {
         for word in [options.mode.as_str(), options.nulls.as_str(), options.match_on.as_str()] {
-            sum.text(word);
+            self.text(word);
         }
         for field in table.fields() {
-            sum.text(field.name());
+            self.text(field.name());
         }
-        for row in 0..table.len() {
-            sum.tag(b'r');
+    }
+
+    /// Writes rows.
+    pub(super) fn rows(&mut self, table: &Table, rows: Range<usize>) {
+        for row in rows {
+            let row = row as u64;
+            self.tag(b'r');
             match table.key(row) {
-                Key::Id(id) => sum.integer(id),
-                Key::Text(text) => sum.text(text),
-                Key::Missing => sum.tag(b'-'),
+                Key::Id(id) => self.integer(id),
+                Key::Text(text) => self.text(text),
+                Key::Missing => self.tag(b'-'),
             }
             // A row of mappings can lack a column.
             for (column, cell) in (0..).zip(table.cells(row)) {
                 let Some(cell) = cell else { continue };
-                sum.tag(column);
+                self.tag(column);
                 match cell {
-                    Cell::Empty => sum.tag(b'-'),
-                    Cell::Text(text) => sum.text(text),
-                    Cell::Integer(number) => sum.integer(number),
+                    Cell::Empty => self.tag(b'-'),
+                    Cell::Text(text) => self.text(text),
+                    Cell::Integer(number) => self.integer(number),
                 }
             }
-        }
-        sum
-    }
-
-    fn tag(&mut self, tag: u8) {
-        self.portion.push(tag);
-        if self.portion.len() >= PORTION {
-            self.context.update(&self.portion);
-            self.portion.clear();
+            if self.portion.len() >= PORTION {
+                (self.hash)(&mut self.portion);
+            }
         }
     }
 
-    fn text(&mut self, text: &str) {
-        self.tag(b't');
-        self.portion.extend_from_slice(&(text.len() as u64).to_le_bytes());
-        self.portion.extend_from_slice(text.as_bytes());
-    }
-
-    fn integer(&mut self, number: i64) {
-        self.tag(b'i');
-        self.portion.extend_from_slice(&number.to_le_bytes());
-    }
-
-    /// Adds the faults, which are the last part.
-    pub(super) fn with_faults(mut self, faults: &[RowFault]) -> [u8; SHA256_OUTPUT_LEN] {
+    /// Writes the faults.
+    pub(super) fn faults(&mut self, faults: &[RowFault]) {
         for fault in faults {
             self.tag(b'f');
             self.integer(i64::try_from(fault.row).unwrap_or(i64::MAX));
             self.text(&fault.message);
+            if self.portion.len() >= PORTION {
+                (self.hash)(&mut self.portion);
+            }
         }
-        self.context.update(&self.portion);
-        // Its length is always that of the digest.
-        self.context.finish().as_ref().try_into().unwrap_or_default()
+    }
+
+    fn tag(&mut self, tag: u8) {
+        self.portion.push(tag);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.tagged(b't', (text.len() as u64).to_le_bytes());
+        self.portion.extend_from_slice(text.as_bytes());
+    }
+
+    fn integer(&mut self, number: i64) {
+        self.tagged(b'i', number.to_le_bytes());
+    }
+
+    fn tagged(&mut self, tag: u8, number: [u8; 8]) {
+        let mut bytes = [tag; 9];
+        bytes.split_at_mut(1).1.copy_from_slice(&number);
+        self.portion.extend_from_slice(&bytes);
     }
 }
 

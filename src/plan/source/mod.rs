@@ -21,14 +21,14 @@ mod tests;
 mod utf8;
 
 use std::path::Path;
-use std::thread;
 
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::Schema;
 
 use self::blanks::Blanks;
+use self::check::Check;
 use self::column::Column;
-use self::digest::Sum;
+use self::digest::{Digest, Sum};
 use self::names::{Names, Role};
 use super::{Cell, MatchOn, Mode, Nulls, Suspicion};
 use crate::account::{Field, FieldError};
@@ -54,6 +54,8 @@ const LONGEST_CELL: usize = 512 * 1024;
 
 /// The fewest rows for which a second thread is faster.
 const LONG: usize = 10_000;
+/// How many rows are checked at once.
+const AT_ONCE: usize = 64;
 
 /// How to read a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,7 +128,7 @@ pub struct Table {
     fields: Vec<Field>,
     faults: Vec<RowFault>,
     suspicions: Vec<Suspicion>,
-    digest: [u8; 32],
+    digest: Digest,
 }
 
 impl Table {
@@ -227,41 +229,38 @@ impl Table {
             columns: others,
             faults: Vec::new(),
             suspicions: Vec::new(),
-            digest: [0; 32],
+            digest: Digest::default(),
         };
-        let ((faults, suspicions), sum) = table.checked_and_summed(&roles, options);
-        table.digest = sum.with_faults(&faults);
-        (table.faults, table.suspicions) = (faults, suspicions);
+        let ((faults, suspicions), digest) = digest::digest(rows >= LONG, |sum| table.check(&roles, options, sum));
+        (table.faults, table.suspicions, table.digest) = (faults, suspicions, digest);
         Ok(table)
     }
 
-    /// Checks the cells. Sums a long table meanwhile on another thread.
-    fn checked_and_summed(&self, roles: &[Role], options: &Options) -> ((Vec<RowFault>, Vec<Suspicion>), Sum) {
-        let sum = || Sum::of_rows(self, options);
-        if self.rows < LONG {
-            return (self.check(roles, options), sum());
-        }
-        thread::scope(|scope| {
-            let other = thread::Builder::new().name("replyio-digest".to_owned()).spawn_scoped(scope, sum).ok();
-            let checked = self.check(roles, options);
-            (checked, other.and_then(|other| other.join().ok()).unwrap_or_else(sum))
-        })
-    }
-
-    fn check(&self, roles: &[Role], options: &Options) -> (Vec<RowFault>, Vec<Suspicion>) {
-        let (mut faults, mut suspicions) = (Vec::new(), Vec::new());
-        for role in roles {
-            let column = match role {
-                Role::Key => self.key.as_ref(),
-                Role::Field(field) => self.columns.iter().find(|(named, _)| named == field).map(|(_, column)| column),
-                Role::Ignored => None,
-            };
-            let found =
-                column.and_then(|column| check::cells(column, *role, options, &self.starts, self.rows, &mut faults));
-            suspicions.extend(found);
+    /// Checks the cells, and writes them to a sum. Takes a few rows at a time, so that the processor reads each cell from
+    /// the memory once.
+    fn check(&self, roles: &[Role], options: &Options, sum: &mut Sum<'_>) -> (Vec<RowFault>, Vec<Suspicion>) {
+        let column_of = |role: &Role| match role {
+            Role::Key => self.key.as_ref(),
+            Role::Field(field) => self.columns.iter().find(|(named, _)| named == field).map(|(_, column)| column),
+            Role::Ignored => None,
+        };
+        let checks = roles.iter().filter_map(|role| Some(Check::new(column_of(role)?, *role, options)));
+        let mut checks: Vec<Check<'_>> = checks.collect();
+        let mut faults = Vec::new();
+        sum.columns(self, options);
+        for (chunk, start) in self.starts.iter().enumerate() {
+            let end = self.starts.get(chunk + 1).copied().unwrap_or(self.rows);
+            for first in (*start..end).step_by(AT_ONCE) {
+                let rows = first..end.min(first + AT_ONCE);
+                for check in &mut checks {
+                    check.rows(chunk, *start, rows.clone(), &mut faults);
+                }
+                sum.rows(self, rows);
+            }
         }
         faults.sort_by_key(|fault| fault.row);
-        (faults, suspicions)
+        sum.faults(&faults);
+        (faults, checks.into_iter().filter_map(Check::suspicion).collect())
     }
 
     /// A description of the table: the name of its file, or its size.
