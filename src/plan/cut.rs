@@ -5,7 +5,7 @@
 //! if the program cuts at a word.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::lengths::Lengths;
 use super::{MatchOn, SHORTEST_CUT};
@@ -82,9 +82,17 @@ type Names<'a> = HashMap<Cow<'a, str>, u32>;
 /// Returns the accounts that a row may match if the list shows only the beginning of their text.
 pub(super) fn wholes(match_on: MatchOn, names: &Names<'_>, accounts: Vec<Seen>) -> Vec<Whole> {
     let beginnings: Vec<_> = accounts.iter().map(|seen| match_on.beginnings(&seen.text)).collect();
+    let mut begins = Begins::of_few(beginnings.iter().map(Vec::len).sum());
+    for (seen, beginnings) in accounts.iter().zip(&beginnings) {
+        let key = match_on.comparable(&seen.text);
+        for beginning in beginnings {
+            // The row with the key itself is the matched one.
+            begins.add(beginning, **beginning != *key);
+        }
+    }
     // Of each beginning, the first two names.
     let mut begun: HashMap<&str, [Option<(&str, u32)>; 2]> = HashMap::new();
-    each_begun(beginnings.iter().flatten().map(|beginning| &**beginning), names, |beginning, name| {
+    begins.each(names, |beginning, name| {
         let [first, second] = begun.entry(beginning).or_default();
         if first.is_none_or(|first| name < first) {
             *second = first.replace(name);
@@ -93,11 +101,17 @@ pub(super) fn wholes(match_on: MatchOn, names: &Names<'_>, accounts: Vec<Seen>) 
         }
     });
     let found = accounts.iter().zip(&beginnings).map(|(seen, beginnings)| {
-        let matched = names.get(&match_on.comparable(&seen.text)).copied();
         let begun = beginnings.iter().filter_map(|beginning| begun.get(&**beginning)).flatten().flatten();
-        let mut others = begun.map(|(_, row)| *row).filter(|row| Some(*row) != matched);
+        let mut begun = begun.map(|(_, row)| *row).peekable();
+        let may_be_cut = || seen.text.chars().count() >= SHORTEST_CUT;
+        // Nearly all accounts end here.
+        if begun.peek().is_none() && !may_be_cut() {
+            return None;
+        }
+        let matched = names.get(&match_on.comparable(&seen.text)).copied();
+        let mut others = begun.filter(|row| Some(*row) != matched);
         match (matched, others.next()) {
-            (Some(row), None) => (seen.text.chars().count() >= SHORTEST_CUT).then_some((row, true)),
+            (Some(row), None) => may_be_cut().then_some((row, true)),
             (Some(row), Some(_)) => Some((row, false)),
             (None, other) => other.map(|row| (row, others.all(|other| other == row))),
         }
@@ -121,23 +135,78 @@ pub(super) fn rows_of<'a>(
         }
     }
     let mut found = Vec::new();
-    each_begun(places.keys().map(|beginning| &**beginning), names, |beginning, (_, row)| {
+    let mut begins = Begins::of_few(places.len());
+    for beginning in places.keys() {
+        begins.add(beginning, true);
+    }
+    begins.each(names, |beginning, (_, row)| {
         found.extend(places.get(beginning).into_iter().flatten().map(|place| (*place, row)));
     });
     found
 }
 
-/// Passes on each name that has one of these beginnings, with its row.
-fn each_begun<'b, 'n>(
-    beginnings: impl Iterator<Item = &'b str>,
-    names: &'n Names<'_>,
-    mut take: impl FnMut(&'b str, (&'n str, u32)),
-) {
-    let beginnings: HashSet<&str> = beginnings.collect();
-    let lengths: BTreeSet<usize> = beginnings.iter().map(|beginning| beginning.len()).collect();
-    for (name, row) in names {
-        let begun = lengths.range(..=name.len()).filter_map(|length| beginnings.get(name.get(..*length)?));
-        begun.for_each(|beginning| take(beginning, (name, *row)));
+/// Finds the names that have one of many beginnings. Tells most others by one bit, so that it reads few places of a
+/// large memory.
+struct Begins {
+    /// The lengths of the beginnings, each once, in order.
+    lengths: BTreeSet<usize>,
+    /// One bit for each value of a short hash, for beginnings of a longer name and for whole names.
+    bits: [Vec<u64>; 2],
+}
+
+impl Begins {
+    fn of_few(count: usize) -> Self {
+        const BITS_PER_TEXT: usize = 16;
+        let words = (count * BITS_PER_TEXT).next_power_of_two().div_ceil(64);
+        Self { lengths: BTreeSet::new(), bits: [vec![0; words], vec![0; words]] }
+    }
+
+    /// Adds a beginning. A name that is equal to it counts only if that is wanted.
+    fn add(&mut self, beginning: &str, or_equal: bool) {
+        self.lengths.insert(beginning.len());
+        let hash = beginning.bytes().fold(Self::START, Self::next);
+        let [longer, equal] = &mut self.bits;
+        for bits in [Some(longer), or_equal.then_some(equal)].into_iter().flatten() {
+            let (place, bit) = Self::place(bits, hash);
+            if let Some(word) = bits.get_mut(place) {
+                *word |= bit;
+            }
+        }
+    }
+
+    /// Passes on each name that has one of the beginnings, with its row and the beginning. Passes on a few others, each
+    /// with a beginning that was not added.
+    fn each<'n>(&self, names: &'n Names<'_>, mut take: impl FnMut(&'n str, (&'n str, u32))) {
+        let [longer, equal] = &self.bits;
+        for (name, row) in names {
+            let (mut hash, mut hashed) = (Self::START, 0);
+            for length in self.lengths.range(..=name.len()) {
+                let more = name.as_bytes().get(hashed..*length).unwrap_or_default();
+                (hash, hashed) = (more.iter().copied().fold(hash, Self::next), *length);
+                let bits = if hashed == name.len() { equal } else { longer };
+                let (place, bit) = Self::place(bits, hash);
+                if bits.get(place).is_some_and(|word| word & bit != 0)
+                    && let Some(beginning) = name.get(..hashed)
+                {
+                    take(beginning, (name, *row));
+                }
+            }
+        }
+    }
+
+    const START: u64 = 0xcbf2_9ce4_8422_2325;
+
+    /// Adds a byte to a hash (FNV-1a).
+    fn next(hash: u64, byte: u8) -> u64 {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }
+
+    /// The word and the bit of a hash.
+    fn place(bits: &[u64], hash: u64) -> (usize, u64) {
+        // The upper bits of such a hash depend on all bytes, and the lower ones on few.
+        let hash = hash ^ (hash >> 32);
+        let word = usize::try_from(hash >> 6).unwrap_or_default() & (bits.len() - 1);
+        (word, 1 << (hash & 63))
     }
 }
 

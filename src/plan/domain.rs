@@ -88,8 +88,12 @@ pub(super) fn key_beginnings(text: &str) -> Vec<Cow<'_, str>> {
         return vec![Cow::Borrowed("")];
     }
     let mut beginnings = vec![text.clone()];
-    for host in [host, host.strip_prefix(WWW).unwrap_or(host)] {
-        beginnings.push(host.trim_end_matches('.').to_owned());
+    let bare = host.strip_prefix(WWW);
+    for host in [Some(host), bare].into_iter().flatten() {
+        let host_alone = host.trim_end_matches('.');
+        if host_alone != text {
+            beginnings.push(host_alone.to_owned());
+        }
         if is_open {
             let labels = host.rfind('.').map_or("", |dot| host.get(..=dot).unwrap_or_default());
             beginnings.push(format!("{labels}xn--"));
