@@ -81,7 +81,7 @@ impl Change {
 
     /// Returns the change from the current value of an account to the given value; `None` if they are equal.
     pub fn between(field: Field, before: Option<FieldValue<'_>>, after: Option<FieldValue<'_>>) -> Option<Self> {
-        let differs = before != after && filled(field, before) != filled(field, after);
+        let differs = filled(field, before) != filled(field, after);
         differs.then(|| Self::new(field, before.into(), after.into()))
     }
 }

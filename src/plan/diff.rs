@@ -21,8 +21,10 @@ pub fn changes<'a>(
             Mode::Fill => cell == Cell::Empty || filled(field, before).is_some(),
             Mode::Patch | Mode::Replace => cell == Cell::Empty && nulls == Nulls::Keep,
         };
-        if !keeps {
-            changes.extend(Change::between(field, before, cell.value()));
+        let after = cell.value();
+        // Nearly all are equal as they are.
+        if !keeps && before != after {
+            changes.extend(Change::between(field, before, after));
         }
     }
     if mode == Mode::Replace {

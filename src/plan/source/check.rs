@@ -132,7 +132,8 @@ impl<'a> Check<'a> {
                     add(row, "is a spreadsheet error, not a value");
                     continue;
                 }
-                if is_odd(trimmed) || is_damaged(text) || (self.keeps_ends && has_hidden_ends(text)) {
+                if is_odd(trimmed) || (!are_harmless && is_damaged(text)) || (self.keeps_ends && has_hidden_ends(text))
+                {
                     self.suspicious.get_or_insert((0, row)).0 += 1;
                 }
             }

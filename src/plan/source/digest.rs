@@ -6,7 +6,7 @@ use std::thread;
 
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
-use super::{Key, Options, RowFault, Table};
+use super::{Key, Options, Place, RowFault, Table};
 use crate::plan::Cell;
 
 /// The hash gets bytes in portions of about this size.
@@ -86,18 +86,18 @@ impl<'a> Sum<'a> {
         }
     }
 
-    /// Writes rows.
-    pub(super) fn rows(&mut self, table: &Table, rows: Range<usize>) {
+    /// Writes rows of a chunk. Takes the number of the chunk's first row.
+    pub(super) fn rows(&mut self, table: &Table, chunk: usize, start: usize, rows: Range<usize>) {
         for row in rows {
-            let row = row as u64;
+            let place = Place { row, chunk, offset: row - start };
             self.tag(b'r');
-            match table.key(row) {
+            match table.key_at(place) {
                 Key::Id(id) => self.integer(id),
                 Key::Text(text) => self.text(text),
                 Key::Missing => self.tag(b'-'),
             }
             // A row of mappings can lack a column.
-            for (column, cell) in (0..).zip(table.cells(row)) {
+            for (column, cell) in (0..).zip(table.cells_at(place)) {
                 let Some(cell) = cell else { continue };
                 self.tag(column);
                 match cell {

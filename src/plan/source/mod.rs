@@ -255,7 +255,7 @@ impl Table {
                 for check in &mut checks {
                     check.rows(chunk, *start, rows.clone(), &mut faults);
                 }
-                sum.rows(self, rows);
+                sum.rows(self, chunk, *start, rows);
             }
         }
         faults.sort_by_key(|fault| fault.row);
@@ -295,8 +295,11 @@ impl Table {
 
     /// Returns the key by which a row finds its account.
     pub fn key(&self, row: u64) -> Key<'_> {
-        let cell = self.place(row).zip(self.key.as_ref()).and_then(|(place, column)| column.cell(place));
-        match cell {
+        self.place(row).map_or(Key::Missing, |place| self.key_at(place))
+    }
+
+    fn key_at(&self, place: Place) -> Key<'_> {
+        match self.key.as_ref().and_then(|column| column.cell(place)) {
             Some(Cell::Integer(id)) if id > 0 => Key::Id(id),
             Some(Cell::Text(text)) => Key::Text(text),
             _ => Key::Missing,
@@ -305,13 +308,13 @@ impl Table {
 
     /// Returns the cells of a row. Omits a field that the row does not contain, as an object of JSON Lines may.
     pub fn row(&self, row: u64) -> impl Iterator<Item = (Field, Cell<'_>)> {
-        self.fields.iter().zip(self.cells(row)).filter_map(|(field, cell)| Some((*field, cell?)))
+        let cells = self.place(row).map(|place| self.cells_at(place)).into_iter().flatten();
+        self.fields.iter().zip(cells).filter_map(|(field, cell)| Some((*field, cell?)))
     }
 
     /// Returns the cell of a row in each column; `None` where the row does not contain the column.
-    fn cells(&self, row: u64) -> impl Iterator<Item = Option<Cell<'_>>> {
-        let place = self.place(row);
-        self.columns.iter().map(move |(_, column)| column.cell(place?))
+    fn cells_at(&self, place: Place) -> impl Iterator<Item = Option<Cell<'_>>> {
+        self.columns.iter().map(move |(_, column)| column.cell(place))
     }
 
     /// Returns every fault of every cell, in the order of the rows. A row may have several.
