@@ -236,8 +236,8 @@ impl Table {
         Ok(table)
     }
 
-    /// Checks the cells, and writes them to a sum. Takes a few rows at a time, so that the processor reads each cell from
-    /// the memory once.
+    /// Checks the cells, and writes them to a sum. Takes a few rows at a time, so that the processor reads each cell
+    /// from the memory once.
     fn check(&self, roles: &[Role], options: &Options, sum: &mut Sum<'_>) -> (Vec<RowFault>, Vec<Suspicion>) {
         let column_of = |role: &Role| match role {
             Role::Key => self.key.as_ref(),
