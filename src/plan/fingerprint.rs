@@ -17,10 +17,18 @@ use crate::change::filled;
 /// Stands for an integer where a text has its length. No cell is this long.
 const INTEGER: u32 = u32::MAX;
 
-/// A row is near another one if it is at most so many rows away.
-const NEAR: u32 = 64;
-/// The fingerprints are made when one row in so many is not near the previous one: to make all of them takes as long
-/// as it takes to compare that many rows.
+/// A row is near another one if it is at most so many rows away. In the simulation this is less, so that the rows of a
+/// small table can be far from each other.
+fn near() -> u32 {
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_running() {
+        return 1;
+    }
+    64
+}
+
+/// The fingerprints are made when one row in so many of the table was not near the previous one: fewer rows are
+/// compared sooner than the whole table is read.
 const FAR_ONE_IN: u64 = 64;
 
 /// The fields that a row sets, and a 128-bit keyed hash of their values. Each plan has a new random key. Two different
@@ -40,8 +48,9 @@ pub(super) struct Fingerprints<'a> {
     rows: Vec<Fingerprint>,
     /// The previous row.
     last: u32,
-    /// How many rows were far from the previous one.
+    /// How many rows were far from the previous one, and up to which distance a row is near.
     far: u64,
+    near: u32,
     /// The fields in which rows are compared with accounts, in the order in which their values are summed.
     pub(super) fields: Vec<Field>,
     key: [u64; 2],
@@ -61,6 +70,7 @@ impl<'a> Fingerprints<'a> {
             rows: Vec::new(),
             last: 0,
             far: 0,
+            near: near(),
             fields,
             key: [secret.hash_one(0), secret.hash_one(1)],
             bytes: Vec::new(),
@@ -100,7 +110,7 @@ impl<'a> Fingerprints<'a> {
     /// Returns whether an account surely has all values of a row. If so, the row changes nothing. If not, or if it is
     /// as fast to compare the cells, they have to be compared.
     pub(super) fn has(&mut self, row: u32, account: &ContactAccount) -> bool {
-        let is_near = row.abs_diff(std::mem::replace(&mut self.last, row)) <= NEAR;
+        let is_near = row.abs_diff(std::mem::replace(&mut self.last, row)) <= self.near;
         self.far += u64::from(!is_near);
         if is_near || self.far <= self.table.len() / FAR_ONE_IN {
             return false;
