@@ -308,8 +308,8 @@ impl Table {
 
     /// Returns the cells of a row. Omits a field that the row does not contain, as an object of JSON Lines may.
     pub fn row(&self, row: u64) -> impl Iterator<Item = (Field, Cell<'_>)> {
-        let cells = self.place(row).map(|place| self.cells_at(place)).into_iter().flatten();
-        self.fields.iter().zip(cells).filter_map(|(field, cell)| Some((*field, cell?)))
+        let place = self.place(row);
+        self.columns.iter().filter_map(move |(field, column)| Some((*field, column.cell(place?)?)))
     }
 
     /// Returns the cell of a row in each column; `None` where the row does not contain the column.
