@@ -204,10 +204,10 @@ impl PlanFile {
         Ok(revert.has_untried()? && !Family::of(self, self.root()?)?.is_overtaken(revert)?)
     }
 
-    /// Returns the file that blocks runs of this plan. It is the last revert of this plan that is in effect: it has rows,
-    /// whatever became of them, and no revert of it has written them again. Or this is a revert, and a newer file of the
-    /// same plan does the opposite. A file that has the name of a revert and cannot be read counts: it may have restored
-    /// values, or another process may be writing it.
+    /// Returns the file that blocks runs of this plan. It is the last revert of this plan that is in effect: it has
+    /// rows, whatever became of them, and no revert of it has written them again. Or this is a revert, and a newer file
+    /// of the same plan does the opposite. A file that has the name of a revert and cannot be read counts: it may have
+    /// restored values, or another process may be writing it.
     ///
     /// # Errors
     /// Returns [`FileError`] if this file or its folder cannot be read.
