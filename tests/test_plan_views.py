@@ -313,6 +313,9 @@ def test_a_progress_is_a_line_with_the_time_left_and_the_reason_to_wait() -> Non
     state |= {"waiting": "quota: 95 per minute", "waiting_until": 42.0}
     line = "waiting 42 s (quota: 95 per minute): 412 of 812 rows, 430 requests, about 9 min left"
     assert _plan_text.progress_line(state | {"phase": "waiting"}) == line
+    outage = {"waiting": "the service is unavailable", "waiting_until": 180.0, "seconds_left": 0.1}
+    line = "waiting 3 min (the service is unavailable): 412 of 812 rows, 430 requests, about 3 min left"
+    assert _plan_text.progress_line(state | outage) == line
     assert _plan_text.progress_line({}) == "working: 0 of 0 rows, 0 requests"
 
 

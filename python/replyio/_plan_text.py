@@ -175,7 +175,7 @@ def progress_text(state: Mapping[str, Any]) -> str:
     parts = [counted(state.get("requests", 0), "request")]
     left = state.get("seconds_left")
     if left is not None and not 0 < state.get("rows", 0) <= state.get("done", 0):
-        parts.append(f"{estimate(left)} left")
+        parts.append(f"{estimate(max(left, state.get('waiting_until') or 0))} left")
     return ", ".join([*parts, *filter(None, [_wait_text(state)])])
 
 

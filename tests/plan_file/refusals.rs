@@ -262,7 +262,10 @@ fn a_half_written_file_is_told_by_what_it_was_to_become() {
     let folder = Folder::new();
     let told = |path: &Path| PlanFile::open(path).err().unwrap().to_string();
     fs::write(folder.plan(), "").unwrap();
-    assert!(told(&folder.plan()).ends_with("planning was interrupted; delete it and plan again"));
+    assert!(
+        told(&folder.plan())
+            .ends_with("planning was interrupted; delete it and plan again; if_exists=\"resume\" does both")
+    );
     let replaced = beside(&folder.plan(), ".replaced");
     fs::write(&replaced, "").unwrap();
     let error = told(&folder.plan());

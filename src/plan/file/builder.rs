@@ -18,7 +18,7 @@ use super::presence::Presence;
 use super::private::{FileId, create_beside, create_private, remove, with_suffix};
 use super::schema::{self, StoredRequest, StoredRow};
 use super::state::{self, Activity, AtRisk, Cleared, Owner};
-use super::{PlanFile, PlannedRow, connect, log, simulation};
+use super::{PlanFile, PlannedRow, check, connect, log, simulation};
 use crate::private_file::sync_folder;
 
 /// Rows and changes go to the writing thread in batches of this size, each sorted by row: if rows arrive in another
@@ -281,8 +281,18 @@ fn what_is_at(name: &Path) -> FileErrorKind {
     }
     match connect::recognize(name) {
         Err(error) if error.kind() == &FileErrorKind::NotAPlan => FileErrorKind::Occupied,
+        _ if is_half_made(name) => match PlanFile::open(name) {
+            Err(error) => error.kind().clone(),
+            Ok(_) => FileErrorKind::Exists,
+        },
         _ => FileErrorKind::Exists,
     }
+}
+
+/// Returns whether a file is a plan whose planning has not ended.
+fn is_half_made(name: &Path) -> bool {
+    let head = connect::immutable(name).and_then(|connection| check::check_head(&connection));
+    matches!(head, Ok(Err(FileErrorKind::HalfWritten(_))))
 }
 
 /// Creates a file with a complete header, so that a plan whose planning was killed can always be told from another

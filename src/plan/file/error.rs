@@ -33,7 +33,7 @@ impl fmt::Display for Half {
     /// Says what to do.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plan => formatter.write_str("delete it and plan again"),
+            Self::Plan => formatter.write_str("delete it and plan again; if_exists=\"resume\" does both"),
             Self::Replacement(replaced) => write!(
                 formatter,
                 "delete it and plan again. The plan that it should have replaced is now {}; to restore that plan, \

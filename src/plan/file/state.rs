@@ -61,8 +61,8 @@ pub struct AtRisk {
     pub is_of_parent: bool,
 }
 
-/// The members that updates cleared because an update cannot include them, by their JSON names. Each with the rows whose
-/// update got no answer: the outcome of such a row still has to name the member.
+/// The members that updates cleared because an update cannot include them, by their JSON names. Each has the rows whose
+/// updates got no answer: the outcome of such a row still has to name the member.
 pub type Cleared = BTreeMap<String, BTreeSet<u64>>;
 
 /// Members of an account, with their values.

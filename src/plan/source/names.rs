@@ -191,8 +191,26 @@ impl Names {
         if options.mode == Mode::Replace && options.match_on != MatchOn::Name && !has(Role::Field(Field::Name)) {
             missing.push(FieldError::new("name", "is missing: mode \"replace\" sends accounts in full, name included"));
         }
+        missing.extend(self.without_field(options));
         // A message has only the first faults, and without these columns there is no table.
         self.faults.splice(..0, missing);
+    }
+
+    /// Returns what is wrong with a table of whose columns none is a field, because `ignore="unknown"` left them out: a
+    /// header may be misspelled, and the plan would say that each account has its values already.
+    fn without_field(&self, options: &Options) -> Option<FieldError> {
+        let has_field = self.roles.iter().any(|(_, role)| matches!(role, Role::Field(_)));
+        let is_left_out = |name: &str| {
+            let is_named = options.ignore.iter().any(|ignored| same(ignored, name));
+            !is_named && !is_index(name) && !is_unnamed(name) && !is_set(name)
+        };
+        let ignored = self.roles.iter().filter(|(name, role)| *role == Role::Ignored && is_left_out(name));
+        let names: Vec<String> = ignored.map(|(name, _)| quoted(name)).take(MOST_HINTS).collect();
+        (options.ignore_unknown && !has_field && !names.is_empty()).then(|| {
+            let names = names.join(", ");
+            let message = "\"unknown\" leaves no field to write, because no column is one";
+            FieldError::new("ignore", format!("{message} ({names}); map one to its field with columns="))
+        })
     }
 
     /// Returns what is wrong with a table without a key, and what to do.
@@ -397,8 +415,8 @@ fn advice<'a>(name: &'a str, others: &mut Others<'a>) -> Option<String> {
     let names = Field::ALL.iter().map(|field| field.name());
     // The word "company" alone makes a name look like company_size.
     let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
-    let right =
-        nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size"));
+    let has_name = !wanted.is_empty() && !wanted.starts_with("unnamed");
+    let right = nearest(&wanted, names).filter(|right| has_name && (rest.is_none() || *right != "company_size"));
     right.map(|right| format!("; did you mean {right}? Otherwise, list it in ignore="))
 }
 
@@ -508,6 +526,29 @@ mod tests {
         );
         let both = Options { ignore: vec!["website".to_owned()], ..renaming("Website", "domain_name") };
         assert_eq!(Names::of(&["Website"], &both).faults[0].message, "is in both columns= and ignore=");
+    }
+
+    #[test]
+    fn ignoring_what_is_unknown_leaves_at_least_one_field() {
+        let options = Options { ignore_unknown: true, ..Options::default() };
+        let faults = |names: &[&str], options: &Options| {
+            let mut found = Names::of(names, options);
+            found.require(1, options);
+            found.faults
+        };
+        let expected = "\"unknown\" leaves no field to write, because no column is one (\"Ctiy\", \"Area\"); map one to its \
+            field with columns=";
+        assert_eq!(faults(&["id", "Ctiy", "Area"], &options), [FieldError::new("ignore", expected)]);
+        assert_eq!(faults(&["id", "city", "Area"], &options), []);
+        // Nothing was left out without a word.
+        assert_eq!(faults(&["id", "Unnamed: 0", "stage"], &options), []);
+        assert_eq!(faults(&["id", "Area"], &Options { ignore: vec!["area".to_owned()], ..options }), []);
+    }
+
+    #[test]
+    fn a_name_by_the_place_of_a_column_resembles_no_field() {
+        assert!(fault("nmae", &Options::default()).contains("did you mean name?"));
+        assert!(!fault("unnamed 2", &Options::default()).contains("did you mean"));
     }
 
     #[test]
