@@ -536,9 +536,9 @@ mod tests {
             found.require(1, options);
             found.faults
         };
-        let expected = "\"unknown\" leaves no field to write, because no column is one (\"Ctiy\", \"Area\"); map one to its \
+        let expected = "\"unknown\" leaves no field to write, because no column is one (\"Town\", \"Area\"); map one to its \
             field with columns=";
-        assert_eq!(faults(&["id", "Ctiy", "Area"], &options), [FieldError::new("ignore", expected)]);
+        assert_eq!(faults(&["id", "Town", "Area"], &options), [FieldError::new("ignore", expected)]);
         assert_eq!(faults(&["id", "city", "Area"], &options), []);
         // Nothing was left out without a word.
         assert_eq!(faults(&["id", "Unnamed: 0", "stage"], &options), []);
@@ -547,7 +547,7 @@ mod tests {
 
     #[test]
     fn a_name_by_the_place_of_a_column_resembles_no_field() {
-        assert!(fault("nmae", &Options::default()).contains("did you mean name?"));
+        assert!(fault("citty", &Options::default()).contains("did you mean city?"));
         assert!(!fault("unnamed 2", &Options::default()).contains("did you mean"));
     }
 
