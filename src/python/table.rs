@@ -308,7 +308,8 @@ fn from_path(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source:
         ending => {
             let hint = match ending {
                 "xlsx" | "xlsm" | "xls" | "ods" | "numbers" => {
-                    "save the sheet as CSV UTF-8, or read its cells with openpyxl, as the page \"Update from an Excel file or a CRM export\" of the documentation shows"
+                    "save the sheet as CSV UTF-8, or read its cells with openpyxl, as the page \"Update from an Excel \
+                    file or a CRM export\" of the documentation shows"
                 }
                 "replyplan" => "a plan is no table: to apply it, use open_plan()",
                 _ => "read other files with pandas or polars first, as text",
