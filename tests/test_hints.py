@@ -267,6 +267,34 @@ def a_run_that_would_write_again_what_a_revert_has_restored(case: Case) -> None:
     assert case.run(f"plan.{call_of('apply', told)}").counts == {"changed": 5}
 
 
+@follows((FILE_ERROR, "apply()"), (FILE_ERROR, "rows="))
+def a_revert_that_a_newer_file_undoes(case: Case) -> None:
+    plan = case.plan(save_as=case.path)
+    plan.apply(limit=3, progress=False)
+    case.service.add_fault(Fault(method="PUT", id=3, status=401))
+    raised(lambda: plan.revert(progress=False))
+    case.service.clear_faults()
+    plan.apply(rows=[3], progress=False)
+    plan.revert(progress=False).revert(progress=False)
+    older = case.client.open_plan(case.path.replace(".replyplan", ".revert.replyplan"))
+    told = raised(lambda: older.apply(progress=False))
+    left = older.counts["pending"]
+    assert case.run(f"older.apply({found('rows=', told)}[], progress=False)", older=older).counts["pending"] == left
+    case.client.open_plan(found(r"(?<=To continue this plan, revert ).*?\.replyplan", told)).revert(progress=False)
+    assert case.run(f"older.{call_of('apply', told)}", older=older).counts["pending"] == 0
+
+
+@follows((FILE_ERROR, 'if_exists="resume"'))
+def a_name_that_an_interrupted_plan_has(case: Case) -> None:
+    case.plan(save_as=case.path)
+    with closing(sqlite3.connect(case.path)) as file, file:
+        file.execute("DELETE FROM plan WHERE key = 'sealed'")
+    told = raised(lambda: case.plan(save_as=case.path))
+    call = f"client.plan_contact_account_updates(rows, progress=False, save_as={case.path!r}, "
+    resume = found('if_exists="resume"', told)
+    assert case.run(f"{call}{resume})", rows=ROWS).counts == {"pending": 5}
+
+
 @follows((FILE_ERROR, 'on_conflict="overwrite"'))
 def a_revert_of_a_revert_that_is_not_complete(case: Case) -> None:
     plan = case.plan(save_as=case.path)
@@ -574,8 +602,12 @@ def a_csv_file_in_another_dialect(case: Case) -> None:
     assert case.run(f"{call})").counts == {"pending": 1}
 
 
-@follows(("src/plan/source/names.rs", "columns=", 4), ("src/plan/source/names.rs", "ignore=", 15))
+@follows(("src/plan/source/names.rs", "columns=", 5), ("src/plan/source/names.rs", "ignore=", 15))
 def columns_that_are_no_fields(case: Case) -> None:
+    town = pd.DataFrame({"id": [1], "Town": ["Bergen"]})
+    columns = found("columns=", raised(lambda: case.plan(town, ignore="unknown")))
+    call = f'client.plan_contact_account_updates(frame, progress=False, {columns}{{"Town": "city"}})'
+    assert case.run(call, frame=town).counts == {"pending": 1}
     frame = pd.DataFrame({"id": [1], "Website": ["a.example"], "Note": ["x"], "created_date": ["2020"]})
     told = raised(lambda: case.plan(frame))
     columns, ignore = found(r"columns=\{[^}]*\}", told), found("ignore=", told)
@@ -695,7 +727,7 @@ def a_library_that_is_missing(case: Case) -> None:
     """`tests/test_tables.py` and `tests/plan/test_export.py` run without them; here one of them is installed."""
     plan, file = case.plan(), str(case.folder / "rows.parquet")
     assert plan.export(file) == 5
-    assert case.plan(file, ignore="unknown").counts["pending"] == 0
+    assert case.plan(file, ignore="unknown", columns={"status": "industry"}).counts == {"pending": 5}
 
 
 @follows(("python/replyio/_bulk.py", 'mode="replace"'))

@@ -180,5 +180,5 @@ def test_a_stage_that_an_update_without_an_answer_cleared_is_told_in_its_row(tmp
         assert (failure["row"], failure["stored_otherwise"]) == (0, True)
         assert "the update cleared stage" in failure["error"]
         with closing(sqlite3.connect(tmp_path / "a.replyplan")) as connection:
-            ((at_risk,),) = connection.execute("SELECT value FROM state WHERE key = 'at_risk'")
-        assert "Won" in at_risk
+            ((cleared,),) = connection.execute("SELECT value FROM state WHERE key = 'cleared'")
+        assert "Won" in cleared

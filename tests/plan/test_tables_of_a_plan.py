@@ -165,7 +165,7 @@ UNUSUAL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         {"columns": {"('id', '')": "id", "('name', '')": "name", "('city', '')": "city"}},
     ),
     "one label twice": (
-        lambda: pd.DataFrame([[1, 7, 7], [2, 7, 7], [99, 7, 7]], columns=["id", "x", "x"]),
+        lambda: pd.DataFrame([[id, "Bergen", 7, 7] for id in (1, 2, 99)], columns=["id", "city", "x", "x"]),
         {"ignore": "unknown"},
     ),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 //! Facts about a whole job that change during a run: its process, what it learned about the service, and whether the
 //! file is complete without its log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -62,8 +62,8 @@ pub struct AtRisk {
 }
 
 /// The members that updates cleared because an update cannot include them, by their JSON names. Each has the rows whose
-/// updates got no answer: the outcome of such a row still has to name the member.
-pub type Cleared = BTreeMap<String, BTreeSet<u64>>;
+/// updates got no answer, with the value of the member before: the outcome of such a row still has to name the member.
+pub type Cleared = BTreeMap<String, BTreeMap<u64, serde_json::Value>>;
 
 /// Members of an account, with their values.
 pub type Members = BTreeMap<String, serde_json::Value>;
@@ -102,7 +102,7 @@ impl State {
         let is_unknown = |number: &u64| open_rows.iter().any(|row| row.row == *number && row.was_sent);
         let mut cleared = self.cleared.clone();
         for rows in cleared.values_mut() {
-            rows.retain(is_unknown);
+            rows.retain(|row, _| is_unknown(row));
         }
         cleared
     }
@@ -280,12 +280,12 @@ pub(super) fn set_at_risk(connection: &Connection, at_risk: &AtRisk) -> rusqlite
     set(connection, "at_risk", &text(&json))
 }
 
-/// Adds members that an update cleared, with its row if the update got no answer.
-pub(super) fn add_cleared(connection: &Connection, members: &[String], row: Option<u64>) -> rusqlite::Result<()> {
+/// Adds members that updates cleared.
+pub(super) fn add_cleared(connection: &Connection, members: Cleared) -> rusqlite::Result<()> {
     let known = get(connection, "cleared")?.and_then(|value| cleared(&value));
     let mut all = known.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    for name in members {
-        all.entry(name.clone()).or_default().extend(row);
+    for (name, rows) in members {
+        all.entry(name).or_default().extend(rows);
     }
     set_cleared(connection, &all)
 }

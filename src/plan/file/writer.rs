@@ -1,6 +1,6 @@
 //! The only thread that writes a plan's file. It groups the writes of the rows in flight into one commit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -59,8 +59,8 @@ pub enum Record {
     Lost {
         /// The row.
         row: u64,
-        /// The members, by their JSON names.
-        members: Vec<String>,
+        /// The members, with their values before.
+        members: Members,
     },
     /// The times of requests that belong to no row, in milliseconds since 1970.
     Requests(Vec<i64>),
@@ -271,11 +271,15 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
         }
         Record::Lost { row, members } => {
             set_at_risk(*row, &Members::new())?;
-            state::add_cleared(connection, members, Some(*row))?;
+            let of_row = |(name, value): (&String, &_)| (name.clone(), BTreeMap::from([(*row, Clone::clone(value))]));
+            state::add_cleared(connection, members.iter().map(of_row).collect())?;
         }
         Record::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
         Record::Items(items) => state::set_items(connection, *items)?,
-        Record::Cleared(members) => state::add_cleared(connection, members, None)?,
+        Record::Cleared(members) => {
+            let of_no_row = |name: &String| (name.clone(), BTreeMap::new());
+            state::add_cleared(connection, members.iter().map(of_no_row).collect())?;
+        }
     }
     Ok(())
 }

@@ -221,7 +221,7 @@ impl Machine {
     /// have its row updates no account with such a member.
     pub(super) fn sparing(mut self, cleared: Cleared, in_doubt: Option<AtRisk>) -> Self {
         for (name, rows) in &cleared {
-            for row in rows {
+            for row in rows.keys() {
                 self.lost.entry(*row).or_default().push(name.clone());
             }
         }

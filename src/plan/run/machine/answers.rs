@@ -11,7 +11,7 @@ use super::{InDoubt, Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
 use crate::change::{Change, Deviations, Value, has_unsendable};
 use crate::plan::Status;
-use crate::plan::file::{AtRisk, Attempt, Finished, OpenRow, Record};
+use crate::plan::file::{AtRisk, Attempt, Finished, Members, OpenRow, Record};
 use crate::sabotage::{Guard, is_off};
 
 impl Machine {
@@ -217,7 +217,7 @@ impl Machine {
                         // The account no longer exists, so it has lost nothing; unless this key can no longer see it.
                         let altered = self.in_doubt.take().and_then(|in_doubt| in_doubt.altered);
                         if altered.is_some_and(|altered| altered.is_empty()) {
-                            records.push(Record::Lost { row: row.row, members: Vec::new() });
+                            records.push(Record::Lost { row: row.row, members: Members::new() });
                         }
                     }
                     self.in_doubt.take_if(|in_doubt| in_doubt.altered.is_some());

@@ -235,9 +235,10 @@ impl Machine {
             in_doubt.altered = Some(altered);
             if !lost.is_empty() {
                 // The doubt is over. A later run updates this account, which has lost the members already.
-                self.in_doubt = None;
+                let had = self.in_doubt.take().map(|in_doubt| in_doubt.at_risk.members).unwrap_or_default();
                 self.members.cleared(&lost);
-                records.push(Record::Lost { row: row.row, members: lost.clone() });
+                let members = had.into_iter().filter(|(name, _)| lost.contains(name)).collect();
+                records.push(Record::Lost { row: row.row, members });
                 if row.was_sent {
                     records.push(finish(row, Status::Unknown, Some(cleared(&lost))));
                 }

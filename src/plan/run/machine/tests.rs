@@ -1,6 +1,6 @@
 //! The decisions of a run, without a service, a clock or a file.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::{Machine, Next, Request, Settings, Update};
@@ -31,7 +31,7 @@ fn at(seconds: u64) -> Duration {
 
 /// Members that answered updates cleared.
 fn cleared(names: &[&str]) -> Cleared {
-    names.iter().map(|name| ((*name).to_owned(), BTreeSet::new())).collect()
+    names.iter().map(|name| ((*name).to_owned(), BTreeMap::new())).collect()
 }
 
 /// An account that has every writable member.
@@ -1635,7 +1635,7 @@ fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_loo
         machine.wrote(update, Err(lost_answer()), now)
     });
     assert_eq!(written, [1]);
-    assert!(records.contains(&Record::Lost { row: 0, members: vec!["stage".to_owned()] }), "{records:?}");
+    assert!(records.contains(&Record::Lost { row: 0, members: stage() }), "{records:?}");
     let Some(Record::Finish { row: 0, finished }) = records.last() else { panic!("{records:?}") };
     assert_eq!(finished.status, Status::Unknown);
     assert_eq!(finished.error.as_deref(), Some("row 0: the update cleared stage, which an update cannot include"));
@@ -1739,7 +1739,7 @@ fn a_revert_reads_the_account_first_whose_update_is_in_doubt_and_spares_the_othe
         assert_eq!(row.row, 10);
         let found = if is_kept { staged(11) } else { account(11) };
         let records = machine.looked_at_account(row, bergen(), Ok(found), at(0));
-        let lost = vec![Record::Lost { row: 10, members: vec!["stage".to_owned()] }];
+        let lost = vec![Record::Lost { row: 10, members: stage() }];
         assert_eq!(records, if is_kept { Vec::new() } else { lost });
         assert_eq!(machine.next(at(0)) == Next::Request, is_kept);
     }
@@ -2157,7 +2157,7 @@ fn a_member_at_risk_is_forgotten_only_if_the_account_had_it_after_the_update() {
             machine.looked_at_account(row, bergen(), Err(gone()), at(60))
         };
         assert_eq!(statuses(&records), [(0, Status::Unknown)]);
-        assert_eq!(records.contains(&Record::Lost { row: 0, members: Vec::new() }), had_it, "{records:?}");
+        assert_eq!(records.contains(&Record::Lost { row: 0, members: file::Members::new() }), had_it, "{records:?}");
     }
 }
 
