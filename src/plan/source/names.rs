@@ -536,8 +536,8 @@ mod tests {
             found.require(1, options);
             found.faults
         };
-        let expected = "\"unknown\" leaves no field to write, because no column is one (\"Town\", \"Area\"); map one to its \
-            field with columns=";
+        let expected = "\"unknown\" leaves no field to write, because no column is one (\"Town\", \"Area\"); map one \
+            to its field with columns=";
         assert_eq!(faults(&["id", "Town", "Area"], &options), [FieldError::new("ignore", expected)]);
         assert_eq!(faults(&["id", "city", "Area"], &options), []);
         // Nothing was left out without a word.
