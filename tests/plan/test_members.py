@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import json
@@ -222,6 +223,75 @@ def test_the_revert_names_what_an_update_without_an_answer_cleared(
         reverted = made.revert(progress=False)
         assert (reverted.counts, reverted.stored_otherwise) == ({"changed": 1}, 1)
         assert reverted.rows[0]["error"] == f"row 0: written, but {CLEARED}"
+
+
+def test_every_outcome_of_a_row_names_what_its_update_without_an_answer_cleared(tmp_path: Path) -> None:
+    with with_members(1) as service, service.client(quota=None) as client:
+        made = plan(client, "sync", ROWS[:1], save_as=tmp_path / "a.replyplan")
+        lose(service, made)
+        client.patch_contact_account(1, city="Rome")
+        assert made.apply(progress=False).counts == {"unknown": 1}
+        error = str(made.rows[0]["error"])
+        assert error.startswith(f"row 0: {CLEARED}; the value of city is neither")
+        # The command replaces this hint, which it expects at the end.
+        assert error.endswith('use apply(rows=[0], on_conflict="overwrite")')
+        reverted = made.revert(progress=False)
+        assert reverted.counts == {"conflict": 1}
+        assert str(reverted.rows[0]["error"]).startswith(f"row 0: {CLEARED}; city changed after the update")
+        client.patch_contact_account(1, city="Oslo")
+        reverted = reverted.plan.apply(on_conflict="overwrite", progress=False)
+        assert (reverted.counts, reverted.stored_otherwise) == ({"unchanged": 1}, 1)
+        assert [row["error"] for row in reverted.failures] == [f"row 0: {CLEARED}"]
+
+
+def lose_unread(service: Sandbox, made: Plan) -> None:
+    """Applies a plan whose update of the first account clears a member and gets no answer, and cannot be read then."""
+    service.add_fault(Fault(id=1, method="PUT", reset=True, applied=True, times=1))
+    read = len(service.requests) + len(made.rows)
+    for number in range(read + 2, read + 6):
+        service.add_fault(Fault(id=1, method="GET", status=403, request=number))
+    with contextlib.suppress(PlanError):
+        made.apply(progress=False)
+    service.clear_faults()
+    assert (made.rows[0]["status"], service.accounts[1].extra["score"]) == ("unknown", None)
+    assert CLEARED not in str(made.rows[0]["error"])
+
+
+def test_a_doubt_about_a_member_outlives_the_updates_of_other_rows(tmp_path: Path) -> None:
+    with with_members(2) as service, service.client(quota=None, max_attempts=1) as client:
+        made = plan(client, "sync", ROWS[:2], save_as=tmp_path / "a.replyplan")
+        lose_unread(service, made)
+        service.add_fault(Fault(id=1, method="GET", status=403))
+        with pytest.raises(PlanError, match=r"the update of account 2 \(row 1\) cleared tier"):
+            made.apply(progress=False)
+        service.clear_faults()
+        with pytest.raises(PlanError, match=r"the update of account 1 \(row 0\) cleared score"):
+            made.apply(progress=False)
+        result = made.apply(progress=False)
+        assert (result.counts, result.stored_otherwise) == ({"changed": 2}, 2)
+        assert result.failures[0]["error"] == f"row 0: written, but {CLEARED}"
+
+
+def test_a_run_that_may_clear_members_names_what_an_earlier_update_without_an_answer_cleared(tmp_path: Path) -> None:
+    with with_members(1) as service, service.client(quota=None, max_attempts=1) as client:
+        made = plan(client, "sync", ROWS[:1], save_as=tmp_path / "a.replyplan")
+        lose_unread(service, made)
+        result = made.apply(on_unknown_member="clear", progress=False)
+        assert (result.counts, result.stored_otherwise) == ({"changed": 1}, 1)
+        assert result.failures[0]["error"] == f"row 0: written, but {CLEARED}"
+
+
+def test_a_revert_without_an_update_names_what_an_update_without_an_answer_may_have_altered(tmp_path: Path) -> None:
+    with Sandbox(accounts=companies(1)) as service, service.client(quota=None, max_attempts=1) as client:
+        client.patch_contact_account(1, phone="123")
+        made = plan(client, "sync", ROWS[:1], save_as=tmp_path / "a.replyplan")
+        service.add_fault(Fault(method="PUT", reset=True, applied=True))
+        assert made.apply(progress=False).counts == {"unknown": 1}
+        service.clear_faults()
+        client.patch_contact_account(1, city="Oslo", phone="999")
+        reverted = made.revert(progress=False)
+        assert (reverted.counts, reverted.stored_otherwise) == ({"unchanged": 1}, 1)
+        assert str(reverted.failures[0]["error"]).startswith("row 0: the account now has another value in phone: ")
 
 
 def test_a_revert_in_conflict_does_not_forget_what_an_update_without_an_answer_may_have_altered(

@@ -42,7 +42,7 @@ pub struct Builder {
     rows: u64,
     requests: Vec<i64>,
     cleared: Cleared,
-    at_risk: Option<AtRisk>,
+    at_risk: Vec<AtRisk>,
     writing: Option<Writing>,
     file: Option<FileId>,
     /// Dropped last, after SQLite is closed.
@@ -103,7 +103,7 @@ impl Builder {
             rows: 0,
             requests: Vec::new(),
             cleared: Cleared::new(),
-            at_risk: None,
+            at_risk: Vec::new(),
             writing: Some(writing),
             _presence: presence,
         })
@@ -119,9 +119,9 @@ impl Builder {
         self.cleared = cleared;
     }
 
-    /// Adds the members that an update of the parent may have cleared.
-    pub(super) fn add_at_risk(&mut self, at_risk: AtRisk) {
-        self.at_risk = Some(AtRisk { is_of_parent: true, ..at_risk });
+    /// Adds the members that updates of the parent may have cleared.
+    pub(super) fn add_at_risk(&mut self, at_risk: Vec<AtRisk>) {
+        self.at_risk = at_risk.into_iter().map(|one| AtRisk { is_of_parent: true, ..one }).collect();
     }
 
     /// Adds a row. Sealing fails if a number occurs twice.
@@ -167,8 +167,8 @@ impl Builder {
         if !self.cleared.is_empty() {
             state::set_cleared(&transaction, &self.cleared)?;
         }
-        if let Some(at_risk) = &self.at_risk {
-            state::set_at_risk(&transaction, at_risk)?;
+        if !self.at_risk.is_empty() {
+            state::set_at_risk(&transaction, &self.at_risk)?;
         }
         state::set_owner(&transaction, None)?;
         // This waits for the whole file.

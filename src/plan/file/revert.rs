@@ -1,7 +1,7 @@
 //! The plan that reverts another one: its content and its file name.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -426,15 +426,16 @@ impl PlanFile {
         // Its updates clear these members too.
         let open_rows = self.open_rows(&[])?;
         let mut in_doubt = state.in_doubt(&open_rows);
+        let mut reverted = BTreeSet::new();
         builder.add_cleared(state.cleared_for_revert(&open_rows));
         let mut rows = 0;
         self.revert_rows_after(&history, |row| {
             rows += 1;
-            if let Some(at_risk) = in_doubt.take_if(|at_risk| at_risk.row == row.row) {
-                builder.add_at_risk(at_risk);
-            }
+            reverted.extend(in_doubt.iter().map(|at_risk| at_risk.row).filter(|number| *number == row.row));
             builder.add(row)
         })?;
+        in_doubt.retain(|at_risk| reverted.contains(&at_risk.row));
+        builder.add_at_risk(in_doubt);
         builder.seal(rows)
     }
 }

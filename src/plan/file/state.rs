@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::OpenRow;
@@ -80,21 +81,28 @@ pub struct State {
     /// A random number for the last run that sent an update, or for the last recovery without a log, which may have
     /// contained more updates.
     pub recovery: Option<String>,
-    /// The members that the last such update may have cleared and that no earlier update was seen to keep.
-    pub at_risk: Option<AtRisk>,
+    /// The members that updates may have cleared and that no earlier update was seen to keep: one entry for each row
+    /// whose outcome may still have to name them. The newest is the last.
+    pub at_risk: Vec<AtRisk>,
     /// What updates of the plan cleared.
     pub cleared: Cleared,
 }
 
 impl State {
-    /// Returns which members an update may have cleared, if no answer has confirmed it: its row is still open.
-    pub fn in_doubt(&self, open_rows: &[OpenRow]) -> Option<AtRisk> {
+    /// Returns which members updates may have cleared, if no answer has confirmed it: their rows are still open.
+    pub fn in_doubt(&self, open_rows: &[OpenRow]) -> Vec<AtRisk> {
         let is_open = |at_risk: &&AtRisk| {
-            open_rows.iter().any(|row| row.row == at_risk.row && (row.was_sent || at_risk.is_of_parent))
+            let is_its_row = |row: &OpenRow| row.row == at_risk.row && (row.was_sent || at_risk.is_of_parent);
+            !at_risk.members.is_empty() && open_rows.iter().any(is_its_row)
         };
-        let mut at_risk = self.at_risk.as_ref().filter(is_open)?.clone();
-        at_risk.members.retain(|name, _| !self.cleared.contains_key(name));
-        (!at_risk.members.is_empty()).then_some(at_risk)
+        self.at_risk.iter().filter(is_open).cloned().collect()
+    }
+
+    /// Returns the row of the newest update, if it is one of those in doubt. It holds up other rows, unless it is known
+    /// already that updates clear its members.
+    pub fn held_up_by(&self, in_doubt: &[AtRisk]) -> Option<u64> {
+        let newest = self.at_risk.last().filter(|newest| in_doubt.contains(newest))?;
+        newest.members.keys().any(|name| !self.cleared.contains_key(name)).then_some(newest.row)
     }
 
     /// Returns what updates cleared, for the revert of the plan: with the rows whose outcome is still unknown.
@@ -274,16 +282,27 @@ pub(super) fn set_items(connection: &Connection, items: ItemsProof) -> rusqlite:
     set(connection, "items", &text(items.as_str()))
 }
 
-/// Stores which members the next update may clear.
-pub(super) fn set_at_risk(connection: &Connection, at_risk: &AtRisk) -> rusqlite::Result<()> {
-    let json = serde_json::to_string(at_risk).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+/// Reads which members updates may have cleared.
+pub(super) fn at_risk(connection: &Connection) -> rusqlite::Result<Vec<AtRisk>> {
+    get(connection, "at_risk")?.and_then(|value| parsed(&value)).ok_or(rusqlite::Error::QueryReturnedNoRows)
+}
+
+/// Stores which members updates may clear. Leaves out the oldest if they are too long together.
+pub(super) fn set_at_risk(connection: &Connection, mut at_risk: &[AtRisk]) -> rusqlite::Result<()> {
+    let mut json = to_json(at_risk)?;
+    while let [_, newer @ ..] = at_risk
+        && i64::try_from(json.len()).is_ok_and(|length| length > LONGEST_MEMBERS)
+    {
+        at_risk = newer;
+        json = to_json(at_risk)?;
+    }
     set(connection, "at_risk", &text(&json))
 }
 
 /// Adds members that updates cleared.
 pub(super) fn add_cleared(connection: &Connection, members: Cleared) -> rusqlite::Result<()> {
-    let known = get(connection, "cleared")?.and_then(|value| cleared(&value));
-    let mut all = known.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let known = get(connection, "cleared")?.and_then(|value| parsed(&value));
+    let mut all: Cleared = known.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     for (name, rows) in members {
         all.entry(name).or_default().extend(rows);
     }
@@ -291,14 +310,17 @@ pub(super) fn add_cleared(connection: &Connection, members: Cleared) -> rusqlite
 }
 
 pub(super) fn set_cleared(connection: &Connection, all: &Cleared) -> rusqlite::Result<()> {
-    let json = serde_json::to_string(all).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    set(connection, "cleared", &text(&json))
+    set(connection, "cleared", &text(&to_json(all)?))
 }
 
-/// Parses the members, or returns `None` for another form. Null means that none was cleared.
-fn cleared(value: &SqlValue) -> Option<Cleared> {
+fn to_json(members: &(impl Serialize + ?Sized)) -> rusqlite::Result<String> {
+    serde_json::to_string(members).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// Parses members, or returns `None` for another form. Null means that there are none.
+fn parsed<T: Default + DeserializeOwned>(value: &SqlValue) -> Option<T> {
     match value {
-        SqlValue::Null => Some(Cleared::new()),
+        SqlValue::Null => Some(T::default()),
         SqlValue::Text(members) => serde_json::from_str(members).ok(),
         _ => None,
     }
@@ -379,15 +401,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
     else {
         return Ok(None);
     };
-    let Some(cleared) = cleared(&members) else { return Ok(None) };
-    let at_risk = match at_risk {
-        SqlValue::Null => None,
-        SqlValue::Text(json) => match serde_json::from_str(&json) {
-            Ok(at_risk) => Some(at_risk),
-            Err(_) => return Ok(None),
-        },
-        _ => return Ok(None),
-    };
+    let (Some(at_risk), Some(cleared)) = (parsed(&at_risk), parsed(&members)) else { return Ok(None) };
     let Some(log) = logs(connection)?.map(|(needed, present)| Log::of(needed, present)) else { return Ok(None) };
     let items = match items {
         SqlValue::Null => None,

@@ -22,6 +22,9 @@ use crate::plan::{Change, HOUR_MS, Status, Value};
 /// The most writes in one commit.
 const MOST_TOGETHER: usize = 1_024;
 
+/// The statuses of rows that a run may send, perhaps with an option.
+const MAY_BE_SENT: [Status; 4] = [Status::Pending, Status::Unknown, Status::Failed, Status::Conflict];
+
 /// What a run writes to the plan file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Record {
@@ -194,13 +197,10 @@ fn apply(connection: &Connection, marked: &mut HashMap<u64, Marked>, write: &Wri
 }
 
 fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Record) -> rusqlite::Result<()> {
-    let set_at_risk = |row, members: &Members| {
-        state::set_at_risk(connection, &AtRisk { row, members: members.clone(), is_of_parent: false })
-    };
     match record {
         Record::Sent { row, attempt: Attempt { overwritten, unnamed, at_risk }, at_ms } => {
             if !at_risk.is_empty() {
-                set_at_risk(*row, at_risk)?;
+                add_at_risk(connection, *row, at_risk)?;
             }
             StoredRequest::add(connection, *at_ms)?;
             state::count_sent(connection)?;
@@ -270,7 +270,7 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
             }
         }
         Record::Lost { row, members } => {
-            set_at_risk(*row, &Members::new())?;
+            end_doubt(connection, *row)?;
             let of_row = |(name, value): (&String, &_)| (name.clone(), BTreeMap::from([(*row, Clone::clone(value))]));
             state::add_cleared(connection, members.iter().map(of_row).collect())?;
         }
@@ -282,6 +282,29 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
         }
     }
     Ok(())
+}
+
+/// Stores which members the next update may clear. Forgets those of rows whose outcomes are final.
+fn add_at_risk(connection: &Connection, row: u64, members: &Members) -> rusqlite::Result<()> {
+    let (mut at_risk, mut is_of_parent) = (Vec::new(), false);
+    for older in state::at_risk(connection)? {
+        let stored = stored_row(connection, older.row)?;
+        if older.row == row {
+            is_of_parent = older.is_of_parent;
+        } else if !older.members.is_empty() && MAY_BE_SENT.iter().any(|status| stored.status == status.as_str()) {
+            at_risk.push(older);
+        }
+    }
+    at_risk.push(AtRisk { row, members: members.clone(), is_of_parent });
+    state::set_at_risk(connection, &at_risk)
+}
+
+/// Stores that the update of a row is no longer in doubt. The row keeps its place, so that an older one is not taken
+/// for the newest.
+fn end_doubt(connection: &Connection, row: u64) -> rusqlite::Result<()> {
+    let mut at_risk = state::at_risk(connection)?;
+    at_risk.iter_mut().filter(|one| one.row == row).for_each(|one| one.members.clear());
+    state::set_at_risk(connection, &at_risk)
 }
 
 fn change(connection: &Connection, row: u64, change: impl FnOnce(&mut StoredRow)) -> rusqlite::Result<()> {

@@ -65,8 +65,9 @@ pub async fn apply(
     let open_rows = run.file().open_rows(&also)?;
     let state = run.file().state()?;
     let in_doubt = state.in_doubt(&open_rows);
+    let held_up_by = state.held_up_by(&in_doubt);
     let State { items, cleared, .. } = state;
-    let rows = selection.of(run.file(), open_rows, in_doubt.as_ref().map(|at_risk| at_risk.row))?;
+    let rows = selection.of(run.file(), open_rows, held_up_by)?;
     if selection.rows.is_none() && !rows.is_empty() {
         run.file().refuse_if_reverted()?;
     }
@@ -94,7 +95,7 @@ pub async fn apply(
     let driver = Driver {
         client: client.observed(Arc::new(Counter::new(control, observer))),
         control: Arc::clone(control),
-        machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared, in_doubt),
+        machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared, in_doubt, held_up_by),
         run,
         started: Instant::now(),
         awake_since: Moment::now(),
@@ -471,6 +472,7 @@ impl Driver {
                 finished.at_ms = Some(now_ms());
                 // `failures` shows the row of a revert that left a field with another value.
                 finished.stored_otherwise |= !finished.left.is_empty();
+                self.machine.name_lost(*row, finished);
                 Some(finished.status)
             } else {
                 None

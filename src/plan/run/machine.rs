@@ -15,12 +15,13 @@ use super::looks::{parted, requests_for, start_of_proof};
 use super::members::Members;
 use super::policy::{Direction, Policy, Refusal};
 use super::proof::Proofs;
+use super::record::name_lost;
 use super::{OnConflict, OnUnknownMember, RunError};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::change::{Change, Value, unsendable};
 use crate::error::WaitReason;
 use crate::plan::MatchOn;
-use crate::plan::file::{AtRisk, Attempt, Cleared, ItemsProof, OpenRow, Record};
+use crate::plan::file::{self, AtRisk, Attempt, Cleared, Finished, ItemsProof, OpenRow, Record};
 use crate::plan::planner::{Look, next_look, page_around};
 use crate::sabotage::{Guard, is_off};
 
@@ -92,7 +93,8 @@ pub(super) enum Next {
 /// An update that may have cleared members, and that no answer confirmed.
 #[derive(Debug)]
 struct InDoubt {
-    at_risk: AtRisk,
+    /// The members, with their values before the update.
+    members: file::Members,
     /// The members that had another value when the account was read again: the update reset them, or someone changed
     /// them. The service may apply the update later. `None` until then.
     altered: Option<Vec<String>>,
@@ -135,9 +137,11 @@ pub(super) struct Machine {
     members: Members,
     /// Whether an update in flight may clear such a member.
     is_trying: bool,
-    /// An update that may have cleared members, or may still do so, and that no answer confirmed.
-    in_doubt: Option<InDoubt>,
-    /// The members that earlier attempts of rows cleared, which got no answer.
+    /// The rows whose updates may have cleared members, or may still do so, and got no answer.
+    in_doubt: HashMap<u64, InDoubt>,
+    /// The one of them whose account is read before another account with such a member is updated.
+    held_up_by: Option<u64>,
+    /// The members that attempts of rows cleared, which got no answer. The outcomes of the rows name them.
     lost: HashMap<u64, Vec<String>>,
     attempts: HashMap<u64, u32>,
     /// The number of rows that were overtaken and wait for their turn.
@@ -189,7 +193,8 @@ impl Machine {
             agreed: HashSet::new(),
             members: Members::default(),
             is_trying: false,
-            in_doubt: None,
+            in_doubt: HashMap::new(),
+            held_up_by: None,
             lost: HashMap::new(),
             attempts: HashMap::new(),
             claiming: 0,
@@ -217,27 +222,41 @@ impl Machine {
     }
 
     /// Makes the run update no account that has one of these members, because an earlier update of the plan cleared
-    /// them. Whether an update in doubt did so shows when its account is read, which comes first. A run that does not
-    /// have its row updates no account with such a member.
-    pub(super) fn sparing(mut self, cleared: Cleared, in_doubt: Option<AtRisk>) -> Self {
+    /// them. Whether an update in doubt did so shows when its account is read. That of `held_up_by` is read first, and a
+    /// run that does not have this row updates no account with such a member.
+    pub(super) fn sparing(mut self, cleared: Cleared, in_doubt: Vec<AtRisk>, held_up_by: Option<u64>) -> Self {
         for (name, rows) in &cleared {
             for row in rows.keys() {
                 self.lost.entry(*row).or_default().push(name.clone());
             }
         }
         self.members = Members::new(cleared.into_keys());
-        self.in_doubt = in_doubt.map(|at_risk| {
-            let is_its_row = |row: &OpenRow| row.row == at_risk.row;
-            let place = self.todo.iter().position(is_its_row);
-            let row = place.and_then(|place| self.todo.remove(place));
-            self.requests_left += u64::from(row.is_some());
-            let place = self.singly.iter().position(is_its_row);
-            let row = row.or_else(|| self.singly.remove(place?));
-            self.singly.extend(row);
-            self.singly.rotate_right(usize::from(row.is_some()));
-            InDoubt { at_risk, altered: None, is_read: row.is_some() }
-        });
+        self.held_up_by = held_up_by;
+        for AtRisk { row, members, .. } in in_doubt {
+            let is_read = held_up_by == Some(row) && self.read_first(row);
+            self.in_doubt.insert(row, InDoubt { members, altered: None, is_read });
+        }
         self
+    }
+
+    /// Makes a row the first one to be read. Returns whether the run includes it.
+    fn read_first(&mut self, row: u64) -> bool {
+        let is_its_row = |other: &OpenRow| other.row == row;
+        let place = self.todo.iter().position(is_its_row);
+        let row = place.and_then(|place| self.todo.remove(place));
+        self.requests_left += u64::from(row.is_some());
+        let place = self.singly.iter().position(is_its_row);
+        let row = row.or_else(|| self.singly.remove(place?));
+        self.singly.extend(row);
+        self.singly.rotate_right(usize::from(row.is_some()));
+        row.is_some()
+    }
+
+    /// Makes the outcome of a row name what its attempts without an answer cleared.
+    pub(super) fn name_lost(&self, row: u64, finished: &mut Finished) {
+        if let Some(members) = self.lost.get(&row) {
+            name_lost(row, finished, members);
+        }
     }
 
     /// Returns whether a row would find its account again.
@@ -331,15 +350,16 @@ impl Machine {
             return Next::Idle;
         }
         if !self.ready.is_empty()
-            && let Some(in_doubt) = self.in_doubt.take()
+            && let Some(row) = self.held_up_by.take()
+            && let Some(in_doubt) = self.in_doubt.get(&row)
         {
             // The account still has the members, or had them after an earlier attempt, or two runs got no answer about
             // it. The next update is sent alone and shows the same.
             if in_doubt.is_read || in_doubt.altered.is_some() {
                 return self.next(now);
             }
-            let AtRisk { row, members, .. } = in_doubt.at_risk;
-            self.fail(RunError::InDoubt { row, members: members.into_keys().collect() });
+            let members = in_doubt.members.keys().cloned().collect();
+            self.fail(RunError::InDoubt { row, members });
         }
         Next::Done
     }
@@ -350,7 +370,7 @@ impl Machine {
 
     /// Returns whether one of these rows holds up the others.
     fn is_awaited_in(&self, rows: &VecDeque<OpenRow>) -> bool {
-        let is_held_up = !self.ready.is_empty() && (self.in_doubt.is_some() || self.unproven.is_some());
+        let is_held_up = !self.ready.is_empty() && (self.held_up_by.is_some() || self.unproven.is_some());
         is_held_up && rows.iter().any(|row| self.is_awaited(*row))
     }
 
@@ -379,7 +399,8 @@ impl Machine {
         // member is known.
         let is_trial = !self.is_proven || self.policy.is_outage() || self.is_trying || self.may_clear_a_member(next);
         let most = if is_trial { 1 } else { self.settings.concurrency };
-        let may_clear_more = self.in_doubt.is_some() && !self.is_in_doubt(next.row) && self.may_clear_a_member(next);
+        let is_held_up = self.held_up_by.is_some_and(|row| row != next.row.row);
+        let may_clear_more = is_held_up && self.may_clear_a_member(next);
         let waits = !self.is_proven && self.unproven.is_some_and(|row| row != next.row.row);
         self.to_prove.is_empty() && self.writing < most && !may_clear_more && !waits
     }
@@ -407,19 +428,33 @@ impl Machine {
 
     /// Returns whether an account on a page may have such a member, which the page does not show.
     fn are_pages_doubtful(&self) -> bool {
-        let in_doubt = self.in_doubt.iter().flat_map(|in_doubt| in_doubt.at_risk.members.keys());
+        let in_doubt = self.held_up_by.and_then(|row| self.in_doubt.get(&row));
+        let in_doubt = in_doubt.into_iter().flat_map(|in_doubt| in_doubt.members.keys());
         self.spares_members() && (self.members.may_be_unlisted() || self.members.are_unlisted(in_doubt))
     }
 
     /// Returns whether a row has an update that may have cleared members, or may still do so, and that no answer
     /// confirmed.
     fn is_in_doubt(&self, row: OpenRow) -> bool {
-        self.spares_members() && self.in_doubt.as_ref().is_some_and(|in_doubt| in_doubt.at_risk.row == row.row)
+        self.in_doubt.contains_key(&row.row)
+    }
+
+    /// Lets other rows be sent before a row in doubt.
+    fn hold_up_no_other(&mut self, row: u64) {
+        self.held_up_by.take_if(|held_up_by| *held_up_by == row);
+    }
+
+    /// Lets other rows be sent before a row in doubt, if its account was read after its update.
+    fn hold_up_no_other_if_read(&mut self, row: u64) {
+        if self.in_doubt.get(&row).is_some_and(|in_doubt| in_doubt.altered.is_some()) {
+            self.hold_up_no_other(row);
+        }
     }
 
     /// Returns whether others wait for a row.
     fn is_awaited(&self, row: OpenRow) -> bool {
-        self.is_in_doubt(row) || (!self.is_proven && self.unproven == Some(row.row))
+        (self.spares_members() && self.held_up_by == Some(row.row))
+            || (!self.is_proven && self.unproven == Some(row.row))
     }
 
     /// Returns whether others wait for a row, in this run or in other processes.
@@ -472,8 +507,8 @@ impl Machine {
             let with_value = |name: &str| (name.to_owned(), unsendable(&update.account, name).into_owned());
             update.attempt.at_risk = members.map(with_value).collect();
             // Its values before the update in doubt still show what that update did.
-            if let Some(in_doubt) = self.in_doubt.as_ref().filter(|in_doubt| in_doubt.at_risk.row == update.row.row) {
-                update.attempt.at_risk.extend(in_doubt.at_risk.members.clone());
+            if let Some(in_doubt) = self.in_doubt.get(&update.row.row) {
+                update.attempt.at_risk.extend(in_doubt.members.clone());
             }
         }
         self.writing += 1;

@@ -5,16 +5,34 @@ use crate::account::Field;
 use crate::plan::Status;
 use crate::plan::file::{Finished, ON_REVERT, OpenRow, Record};
 
+/// How the error of a row begins whose update was written, but not as planned.
+const WRITTEN: &str = "written, but ";
+
 pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {
     let error = error.map(|error| in_row(row, &error));
     Record::Finish { row: row.row, finished: Finished { error, ..Finished::of(status) } }
 }
 
-/// Returns the outcome of a row whose account needs no update.
-pub(super) fn unchanged(row: OpenRow, lost: &[String], left: Vec<Field>) -> Record {
-    let parts: Vec<String> = (!lost.is_empty()).then(|| cleared(lost)).into_iter().chain(left_alone(&left)).collect();
+/// Returns the outcome of a row whose account needs no update. `altered` contains the fields that no row names and that
+/// had another value before the update of the reverted plan, which got no answer.
+pub(super) fn unchanged(row: OpenRow, altered: &[Field], left: Vec<Field>) -> Record {
+    let names: Vec<&str> = altered.iter().map(|field| field.name()).collect();
+    let parts: Vec<String> = has_other_value(&names).into_iter().chain(left_alone(&left)).collect();
     let error = (!parts.is_empty()).then(|| in_row(row, &parts.join("; ")));
-    Record::Finish { row: row.row, finished: Finished { error, left, ..Finished::of(Status::Unchanged) } }
+    let stored_otherwise = !altered.is_empty();
+    let finished = Finished { error, stored_otherwise, left, ..Finished::of(Status::Unchanged) };
+    Record::Finish { row: row.row, finished }
+}
+
+/// Makes an outcome name the members that attempts without an answer cleared. A hint at the end stays there.
+pub(super) fn name_lost(row: u64, finished: &mut Finished, members: &[String]) {
+    let is_written = finished.status == Status::Changed;
+    let start = format!("row {row}: {}", if is_written { WRITTEN } else { "" });
+    let rest = finished.error.as_deref().map(|error| error.strip_prefix(&start).unwrap_or(error));
+    let parts: Vec<String> = std::iter::once(cleared(members)).chain(rest.map(ToOwned::to_owned)).collect();
+    finished.error = Some(start + &parts.join("; "));
+    // The other statuses are failures.
+    finished.stored_otherwise |= matches!(finished.status, Status::Changed | Status::Unchanged);
 }
 
 /// Returns the outcome of a row whose request failed permanently.
@@ -43,18 +61,17 @@ pub(super) fn said_of(differing: &[Field], lost: &[String], altered: &[String], 
         parts.push(cleared(lost));
     }
     let altered: Vec<&str> = altered.iter().filter(|name| !lost.contains(name)).map(String::as_str).collect();
-    if !altered.is_empty() {
-        parts.push(format!(
-            "the account now has another value in {}: the update altered it, or someone else changed it",
-            altered.join(", ")
-        ));
-    }
+    parts.extend(has_other_value(&altered));
     parts.extend(left_alone(left));
-    (!parts.is_empty()).then(|| format!("written, but {}", parts.join("; ")))
+    (!parts.is_empty()).then(|| format!("{WRITTEN}{}", parts.join("; ")))
 }
 
-/// Returns what is said of members that an update cleared.
-pub(super) fn cleared(members: &[String]) -> String {
+fn has_other_value(names: &[&str]) -> Option<String> {
+    let names = (!names.is_empty()).then(|| names.join(", "))?;
+    Some(format!("the account now has another value in {names}: the update altered it, or someone else changed it"))
+}
+
+fn cleared(members: &[String]) -> String {
     format!("the update cleared {}, which an update cannot include", members.join(", "))
 }
 

@@ -11,7 +11,7 @@ use super::{InDoubt, Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
 use crate::change::{Change, Deviations, Value, has_unsendable};
 use crate::plan::Status;
-use crate::plan::file::{AtRisk, Attempt, Finished, Members, OpenRow, Record};
+use crate::plan::file::{Attempt, Finished, Members, OpenRow, Record};
 use crate::sabotage::{Guard, is_off};
 
 impl Machine {
@@ -37,13 +37,13 @@ impl Machine {
                     records.push(self.not_sent(row, before));
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
-                    let at_risk = AtRisk { row: row.row, members: at_risk, is_of_parent: false };
                     // An answer that a proxy has replaced comes after the update was applied, so a read shows what the
                     // update did.
                     let is_read =
                         |old: &InDoubt| old.is_read || (refusal.kind == Kind::Doubtful && old.altered.is_some());
-                    let old = self.in_doubt.as_ref().filter(|old| old.at_risk.row == row.row);
-                    self.in_doubt = Some(InDoubt { at_risk, altered: None, is_read: old.is_some_and(is_read) });
+                    let is_read = self.in_doubt.get(&row.row).is_some_and(is_read);
+                    self.in_doubt.insert(row.row, InDoubt { members: at_risk, altered: None, is_read });
+                    self.held_up_by = Some(row.row);
                 }
                 if refusal.may_have_been_applied && !self.is_proven {
                     self.unproven = Some(row.row);
@@ -53,8 +53,8 @@ impl Machine {
             }
         };
         self.is_proven = true;
-        let altered = if self.is_in_doubt(row) { self.in_doubt.take() } else { None };
-        let altered = altered.and_then(|in_doubt| in_doubt.altered).unwrap_or_default();
+        self.hold_up_no_other(row.row);
+        let altered = self.in_doubt.remove(&row.row).and_then(|in_doubt| in_doubt.altered).unwrap_or_default();
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost, .. } = Deviations::of(&account, &fields, &answered);
         // The update may have reset the stage, or someone may have moved the account meanwhile.
@@ -65,7 +65,6 @@ impl Machine {
         let were_unlisted = self.members.may_be_unlisted();
         let Altered { mut names, mut reset } = self.members.wrote(&account, &answered, effects.is_shown, &altered);
         names.extend(altered);
-        let lost_before = self.lost.remove(&row.row).unwrap_or_default();
         if were_unlisted {
             records.extend(self.pages_are_of_use());
         }
@@ -79,11 +78,10 @@ impl Machine {
             stored_otherwise: !is_off(Guard::StoredOtherwise)
                 && (!differing.is_empty()
                     || !lost.is_empty()
-                    || !lost_before.is_empty()
                     || !reset.is_empty()
                     || !effects.altered.is_empty()
                     || names.iter().any(|name| name == STAGE)),
-            error: said_of(&differing, &[&*lost, &*lost_before].concat(), &names, &left).map(|text| in_row(row, &text)),
+            error: said_of(&differing, &lost, &names, &left).map(|text| in_row(row, &text)),
             answered: effects.answered,
             unplanned: effects.unplanned,
             altered: effects.altered,
@@ -157,9 +155,7 @@ impl Machine {
         self.gave_up_claim();
         // Other rows no longer wait for this one.
         self.unproven.take_if(|unproven| *unproven == row.row);
-        if self.is_in_doubt(row) {
-            self.in_doubt.take_if(|in_doubt| in_doubt.altered.is_some());
-        }
+        self.hold_up_no_other_if_read(row.row);
         let other = match process {
             None => "this process".to_owned(),
             Some(0) => "another process".to_owned(),
@@ -212,15 +208,14 @@ impl Machine {
             Verdict::SetAside => self.set_aside.push((row, direction, refusal)),
             Verdict::GiveUp => {
                 records.push(given_up(row, &refusal));
-                if self.is_in_doubt(row) {
-                    if refusal.kind == Kind::NotFound {
-                        // The account no longer exists, so it has lost nothing; unless this key can no longer see it.
-                        let altered = self.in_doubt.take().and_then(|in_doubt| in_doubt.altered);
-                        if altered.is_some_and(|altered| altered.is_empty()) {
-                            records.push(Record::Lost { row: row.row, members: Members::new() });
-                        }
+                self.hold_up_no_other_if_read(row.row);
+                if refusal.kind == Kind::NotFound {
+                    self.hold_up_no_other(row.row);
+                    // The account no longer exists, so it has lost nothing; unless this key can no longer see it.
+                    let altered = self.in_doubt.get(&row.row).and_then(|in_doubt| in_doubt.altered.as_ref());
+                    if altered.is_some_and(Vec::is_empty) {
+                        records.push(Record::Lost { row: row.row, members: Members::new() });
                     }
-                    self.in_doubt.take_if(|in_doubt| in_doubt.altered.is_some());
                 }
             }
             Verdict::Stop => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::policy::{Direction, Refusal, Verdict};
 use super::super::proof::{self, Compared, FEWEST};
-use super::super::record::{cleared, conflict, finish, unchanged};
+use super::super::record::{conflict, finish, unchanged};
 use super::super::{OnConflict, RunError};
 use super::{Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
@@ -225,9 +225,8 @@ impl Machine {
             }
             self.agreed.insert(row.row);
         }
-        let was_in_doubt = self.is_in_doubt(row);
-        if was_in_doubt && let Some(in_doubt) = &mut self.in_doubt {
-            let members = in_doubt.at_risk.members.iter();
+        if let Some(in_doubt) = self.in_doubt.get_mut(&row.row) {
+            let members = in_doubt.members.iter();
             let differs = |(name, before): &(&String, &serde_json::Value)| has_lost(name, before, &account);
             let differing: Vec<String> = members.filter(differs).map(|(name, _)| name.clone()).collect();
             let (lost, altered): (Vec<String>, Vec<String>) =
@@ -235,15 +234,22 @@ impl Machine {
             in_doubt.altered = Some(altered);
             if !lost.is_empty() {
                 // The doubt is over. A later run updates this account, which has lost the members already.
-                let had = self.in_doubt.take().map(|in_doubt| in_doubt.at_risk.members).unwrap_or_default();
+                let had = self.in_doubt.remove(&row.row).map(|in_doubt| in_doubt.members).unwrap_or_default();
+                self.hold_up_no_other(row.row);
                 self.members.cleared(&lost);
+                self.lost.entry(row.row).or_default().extend(lost.iter().cloned());
                 let members = had.into_iter().filter(|(name, _)| lost.contains(name)).collect();
                 records.push(Record::Lost { row: row.row, members });
-                if row.was_sent {
-                    records.push(finish(row, Status::Unknown, Some(cleared(&lost))));
+                if self.spares_members() {
+                    records.extend(row.was_sent.then(|| finish(row, Status::Unknown, None)));
+                    self.fail(RunError::ClearedMembers {
+                        row: row.row,
+                        id: account.id,
+                        members: lost,
+                        is_written: true,
+                    });
+                    return records;
                 }
-                self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
-                return records;
             }
         }
         let hidden = self.hidden(row, &changes, &account);
@@ -252,9 +258,9 @@ impl Machine {
         } else {
             self.read_item(row, &hidden)
         };
-        if was_in_doubt && finished.is_some() {
+        if finished.is_some() {
             // The run does not write the row again, and its account still had the members, or someone changed them.
-            self.in_doubt = None;
+            self.hold_up_no_other(row.row);
         }
         records.extend(finished);
         records
@@ -356,8 +362,10 @@ impl Machine {
         }
         let foreign: Vec<Field> = match drift {
             Drift::Done if !row.was_sent => {
-                let lost = self.lost.remove(&row.row).unwrap_or_default();
-                return Some(unchanged(row, &lost, left));
+                let is_altered = |(field, before): &(&Field, &Value)| !before.is(**field, account.value(**field));
+                let mut altered: Vec<Field> = unnamed.iter().filter(is_altered).map(|(field, _)| *field).collect();
+                altered.sort_unstable();
+                return Some(unchanged(row, &altered, left));
             }
             // A row that may have been sent is sent again even if it looks done: only an answer confirms it.
             Drift::None | Drift::Done => Vec::new(),

@@ -34,6 +34,22 @@ fn cleared(names: &[&str]) -> Cleared {
     names.iter().map(|name| ((*name).to_owned(), BTreeMap::new())).collect()
 }
 
+impl Machine {
+    /// Makes the run spare members that were cleared, and those of an update in doubt, which holds up the others.
+    fn sparing_one(self, cleared: Cleared, in_doubt: Option<AtRisk>) -> Self {
+        let row = in_doubt.as_ref().map(|at_risk| at_risk.row);
+        self.sparing(cleared, in_doubt.into_iter().collect(), row)
+    }
+
+    /// Returns an outcome as the file stores it.
+    fn stored(&self, record: &Record) -> Finished {
+        let Record::Finish { row, finished } = record else { panic!("{record:?}") };
+        let mut finished = finished.clone();
+        self.name_lost(*row, &mut finished);
+        finished
+    }
+}
+
 /// An account that has every writable member.
 fn account(id: i64) -> ContactAccount {
     let mut members = serde_json::Map::new();
@@ -1226,13 +1242,13 @@ fn stage() -> file::Members {
 fn a_later_run_stops_before_it_writes_an_account_with_a_member_that_an_earlier_one_cleared() {
     let valued = |id: i64| if id == 2 { with(id, "annualRevenue", "12 million") } else { account(id) };
     for items in [Some(ItemsProof::Complete), Some(ItemsProof::Incomplete), None] {
-        let mut machine = Machine::new(rows(16), items, SETTINGS).sparing(cleared(&["annualRevenue"]), None);
+        let mut machine = Machine::new(rows(16), items, SETTINGS).sparing_one(cleared(&["annualRevenue"]), None);
         let (written, _) = run_to_end(&mut machine, valued, valued);
         assert!(!written.contains(&1), "{written:?}");
         assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 1, id: 2, is_written: false, .. })));
     }
     let settings = Settings { on_unknown_member: OnUnknownMember::Clear, ..SETTINGS };
-    let mut machine = Machine::new(rows(16), None, settings).sparing(cleared(&["annualRevenue"]), None);
+    let mut machine = Machine::new(rows(16), None, settings).sparing_one(cleared(&["annualRevenue"]), None);
     let (written, _) = run_to_end(&mut machine, valued, valued);
     assert_eq!(written, (0..16).collect::<Vec<_>>());
 }
@@ -1367,7 +1383,7 @@ fn each_page_is_compared_however_few_of_its_accounts_are_written() {
 fn a_later_run_reads_each_account_by_itself_where_the_list_may_hide_the_member_that_was_cleared() {
     let whole = |id: i64| if id == 7 { with(id, "annualRevenue", "12 million") } else { account(id) };
     for items in [Some(ItemsProof::Complete), None] {
-        let mut machine = Machine::new(rows(16), items, SETTINGS).sparing(cleared(&["annualRevenue"]), None);
+        let mut machine = Machine::new(rows(16), items, SETTINGS).sparing_one(cleared(&["annualRevenue"]), None);
         let (written, _) = run_to_end(&mut machine, account, whole);
         assert!(!written.contains(&6), "{written:?}");
         assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 6, is_written: false, .. })));
@@ -1636,7 +1652,7 @@ fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_loo
     });
     assert_eq!(written, [1]);
     assert!(records.contains(&Record::Lost { row: 0, members: stage() }), "{records:?}");
-    let Some(Record::Finish { row: 0, finished }) = records.last() else { panic!("{records:?}") };
+    let finished = machine.stored(records.last().expect("the outcome of the row"));
     assert_eq!(finished.status, Status::Unknown);
     assert_eq!(finished.error.as_deref(), Some("row 0: the update cleared stage, which an update cannot include"));
     assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, is_written: true, .. })));
@@ -1703,7 +1719,7 @@ fn an_item_that_agrees_with_an_account_in_doubt_lets_its_row_be_sent_again() {
     let mut open = rows_with_phones(1);
     open[0].was_sent = true;
     let at_risk = AtRisk { row: 0, members: stage(), is_of_parent: false };
-    let mut machine = Machine::new(open, None, SETTINGS).sparing(Cleared::new(), Some(at_risk));
+    let mut machine = Machine::new(open, None, SETTINGS).sparing_one(Cleared::new(), Some(at_risk));
     assert_eq!(look_at_account(&mut machine, staged, at(0)), []);
     assert_eq!(look_at_page(&mut machine, staged), []);
     assert_eq!(look_at_account(&mut machine, staged, at(0)), []);
@@ -1716,14 +1732,14 @@ fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_
     let mut open = rows(3);
     open[0].was_sent = true;
     let shown = |id: i64| if id == 1 { answered(id) } else { staged(id) };
-    let mut machine = Machine::new(open.clone(), None, SETTINGS).sparing(Cleared::new(), at_risk());
+    let mut machine = Machine::new(open.clone(), None, SETTINGS).sparing_one(Cleared::new(), at_risk());
     assert_eq!(run_to_end(&mut machine, shown, shown).0, [0; 0]);
     assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
 
     // A run over the other rows does not read it, however often it is tried. It updates accounts without a stage.
     let shown = |id: i64| if id == 2 { account(id) } else { staged(id) };
     for _ in 0..2 {
-        let mut machine = Machine::new(open[1..].to_vec(), None, SETTINGS).sparing(Cleared::new(), at_risk());
+        let mut machine = Machine::new(open[1..].to_vec(), None, SETTINGS).sparing_one(Cleared::new(), at_risk());
         assert_eq!(run_to_end(&mut machine, shown, shown).0, [1]);
         assert!(matches!(machine.into_stop(), Some(RunError::InDoubt { row: 0, .. })));
     }
@@ -1734,7 +1750,7 @@ fn a_revert_reads_the_account_first_whose_update_is_in_doubt_and_spares_the_othe
     let proofs = [Some(ItemsProof::Complete), Some(ItemsProof::Incomplete), None];
     for (is_kept, items) in [true, false].into_iter().flat_map(|is_kept| proofs.map(|items| (is_kept, items))) {
         let at_risk = AtRisk { row: 10, members: stage(), is_of_parent: true };
-        let mut machine = Machine::new(rows(20), items, SETTINGS).sparing(Cleared::new(), Some(at_risk));
+        let mut machine = Machine::new(rows(20), items, SETTINGS).sparing_one(Cleared::new(), Some(at_risk));
         let row = next_account(&mut machine, at(0));
         assert_eq!(row.row, 10);
         let found = if is_kept { staged(11) } else { account(11) };
@@ -1749,7 +1765,7 @@ fn a_revert_reads_the_account_first_whose_update_is_in_doubt_and_spares_the_othe
 fn a_run_without_the_row_in_doubt_reads_no_more_accounts_than_it_may_update() {
     let at_risk = AtRisk { row: 99, members: stage(), is_of_parent: false };
     let mut machine =
-        Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), Some(at_risk));
+        Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing_one(Cleared::new(), Some(at_risk));
     let (written, gets) = run_to_end(&mut machine, staged, staged);
     assert!(written.is_empty() && gets <= 4, "{written:?} {gets}");
     assert!(matches!(machine.into_stop(), Some(RunError::InDoubt { row: 99, .. })));
@@ -1760,7 +1776,7 @@ fn a_run_without_the_row_in_doubt_updates_no_account_from_a_page_that_may_hide_t
     for (is_shown, expected) in [(true, 0), (false, 15)] {
         let at_risk = AtRisk { row: 99, members: stage(), is_of_parent: false };
         let mut machine =
-            Machine::new(rows(20), Some(ItemsProof::Complete), SETTINGS).sparing(Cleared::new(), Some(at_risk));
+            Machine::new(rows(20), Some(ItemsProof::Complete), SETTINGS).sparing_one(Cleared::new(), Some(at_risk));
         // One account of the page has a stage, if the list shows it.
         let page = |id: i64| if is_shown && id == 20 { staged(id) } else { account(id) };
         let (written, gets) = run_to_end(&mut machine, page, |id| if id == 20 { staged(id) } else { account(id) });
@@ -1874,7 +1890,7 @@ fn a_stage_that_someone_changed_after_a_kill_ends_no_run() {
     let mut open = rows(3);
     open[0].was_sent = true;
     let at_risk = Some(AtRisk { row: 0, members: stage(), is_of_parent: false });
-    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), at_risk);
+    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing_one(Cleared::new(), at_risk);
     let shown = |id: i64| if id == 1 { in_stage(id, 4, "Customer") } else { staged(id) };
     let (written, _) = run_to_end_as(&mut machine, shown, shown, shown);
     assert_eq!(written, [0, 1, 2]);
@@ -1886,7 +1902,7 @@ fn a_stage_that_someone_changed_after_a_kill_ends_no_run_although_the_row_is_a_c
     let mut open = rows(3);
     open[0].was_sent = true;
     let at_risk = Some(AtRisk { row: 0, members: stage(), is_of_parent: false });
-    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), at_risk);
+    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing_one(Cleared::new(), at_risk);
     let moved = ContactAccount { city: Some("Trondheim".to_owned()), ..in_stage(1, 4, "Customer") };
     let shown = |id: i64| if id == 1 { moved.clone() } else { staged(id) };
     let (written, _) = run_to_end_as(&mut machine, shown, shown, shown);
@@ -2089,7 +2105,7 @@ fn a_page_that_shows_the_member_that_was_cleared_is_trusted_again() {
     let shown = |id: i64| if id == 8 { with(id, "annualRevenue", "12 million") } else { account(id) };
     let rows = rows(7);
     let mut machine =
-        Machine::new(rows, Some(ItemsProof::Complete), SETTINGS).sparing(cleared(&["annualRevenue"]), None);
+        Machine::new(rows, Some(ItemsProof::Complete), SETTINGS).sparing_one(cleared(&["annualRevenue"]), None);
     let Request::Page { rows, .. } = next_request(&mut machine, at(0)) else { panic!("a page costs fewer requests") };
     let (planned, mut items) = (planned(&rows), items(&rows, shown));
     items.push(Item::Account(shown(8)));
@@ -2169,7 +2185,7 @@ fn an_account_in_doubt_that_two_runs_cannot_read_holds_up_no_other() {
             open[0].was_sent = true;
             let at_risk = Some(AtRisk { row: 0, members: stage(), is_of_parent: false });
             let mut machine =
-                Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), at_risk);
+                Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing_one(Cleared::new(), at_risk);
             let (mut written, mut now) = (Vec::new(), at(0));
             loop {
                 match machine.next(now) {
@@ -2205,7 +2221,8 @@ fn an_account_whose_update_gets_no_answer_in_two_runs_holds_up_no_other() {
         let mut open = rows(3);
         open[0].was_sent = is_second;
         let at_risk = is_second.then(|| AtRisk { row: 0, members: stage(), is_of_parent: false });
-        let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Cleared::new(), at_risk);
+        let mut machine =
+            Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing_one(Cleared::new(), at_risk);
         let (mut written, _) = run_in_order(
             &mut machine,
             |id, _| in_stage(id, 2 + id, "x"),
@@ -2271,7 +2288,7 @@ fn a_row_in_doubt_that_another_success_has_given_up_ends_the_run_with_an_error()
 fn no_more_accounts_are_looked_at_ahead_than_are_written_at_once() {
     // In doubt about pages for the whole run, and about one account for some time.
     for (cleared, first) in [(cleared(&["annualRevenue"]), None), (Cleared::new(), Some(lost_answer()))] {
-        let mut machine = Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing(cleared, None);
+        let mut machine = Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing_one(cleared, None);
         let (written, most_ahead) = run_staged(&mut machine, first, &[]);
         assert!(written.len() >= 60);
         assert!(most_ahead <= SETTINGS.concurrency + 1, "{most_ahead} accounts were looked at ahead");
