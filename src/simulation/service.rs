@@ -12,8 +12,14 @@ use super::world::{Fault, Order, Trait, World};
 use crate::account::{CompanySize, Field, Kind};
 use crate::plan::Value;
 
-/// A writable member that the client does not know.
-pub(super) const UNKNOWN_MEMBER: &str = "annualRevenue";
+/// Writable members that the client does not know.
+pub(super) const UNKNOWN_MEMBERS: [&str; 2] = ["annualRevenue", "tier"];
+
+/// Returns the one of them that can have a value in an account.
+fn unknown_member_of(id: i64) -> &'static str {
+    let [even, odd] = UNKNOWN_MEMBERS;
+    if id % 2 == 0 { even } else { odd }
+}
 /// The users of the team. Only they can own accounts.
 pub(super) const TEAM: [i64; 3] = [41, 42, 43];
 /// The stages of the team. An update that resets the stage sets the first one.
@@ -444,7 +450,9 @@ impl Service {
             members.insert("emailProvider".to_owned(), Json::Null);
         }
         if self.world.is(Trait::UnknownMember) {
-            members.insert(UNKNOWN_MEMBER.to_owned(), version.unknown_member.clone().map_or(Json::Null, Json::from));
+            members.extend(UNKNOWN_MEMBERS.map(|name| (name.to_owned(), Json::Null)));
+            let value = version.unknown_member.clone().map_or(Json::Null, Json::from);
+            members.insert(unknown_member_of(id).to_owned(), value);
         }
         if self.world.is(Trait::AccountUnreadable) && id == 4 {
             members.insert("ownerUserId".to_owned(), "invalid".into());
@@ -492,7 +500,7 @@ impl Service {
         };
         let effect = if fault == Some(Fault::Ignored) { Effect::Ignored } else { Effect::Written };
         if effect == Effect::Written {
-            let unknown_member = body.get(UNKNOWN_MEMBER).and_then(Json::as_str).map(str::to_owned);
+            let unknown_member = body.get(unknown_member_of(id)).and_then(Json::as_str).map(str::to_owned);
             let stage = before.stage.map(|stage| if self.world.is(Trait::StageReset) { STAGES[0] } else { stage });
             let by = Author::Put(number);
             let version = Version { at: now, by, values: Some(Arc::new(values)), unknown_member, stage };
@@ -510,7 +518,8 @@ impl Service {
                 json!({"title": "Validation", "status": 400, "errors": [{"pointer": pointer, "detail": "Invalid."}]});
             problem_reply(400, &errors)
         };
-        if let Some(name) = body.keys().find(|name| Field::from_wire(name).is_none() && *name != UNKNOWN_MEMBER) {
+        let is_known = |name: &str| Field::from_wire(name).is_some() || UNKNOWN_MEMBERS.contains(&name);
+        if let Some(name) = body.keys().find(|name| !is_known(name)) {
             return Err(invalid(&format!("/{name}")));
         }
         let mut values = Values(vec![Value::Null; Field::ALL.len()]);

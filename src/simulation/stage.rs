@@ -516,7 +516,7 @@ impl Stage {
                 has_reset: false,
                 differs: false,
                 is_unsure: false,
-                has_unknown_member: body.contains_key(super::service::UNKNOWN_MEMBER),
+                has_unknown_member: super::service::UNKNOWN_MEMBERS.iter().any(|name| body.contains_key(*name)),
                 sent: self.now(),
                 arrived: None,
                 effect: Effect::None,
@@ -665,7 +665,11 @@ impl Stage {
 
     /// Returns whether the operation of an update stops before it clears members.
     fn spares_members(&mut self, number: usize) -> bool {
-        let Some(operation) = self.put(number).map(|put| put.operation) else { return true };
+        self.put(number).map(|put| put.operation).is_none_or(|operation| self.operation_spares_members(operation))
+    }
+
+    /// Returns whether an operation stops before it clears members.
+    pub(super) fn operation_spares_members(&self, operation: usize) -> bool {
         let step = self.operations.get(operation).map(|operation| &operation.step);
         !matches!(step, Some(Step::Apply(_, how) | Step::Revert(_, how)) if how.clear_unknown)
     }

@@ -103,6 +103,13 @@ pub(in crate::simulation) fn reported(
                 broken.push((2, format!("row {row} says stored_otherwise={said}, which is not so")));
             }
         }
+        if let Some(last) = last.filter(|last| {
+            view.status == Status::Changed && !job.has_lost_log && has_lost_before(stage, lane, number, last)
+        }) && !view.stored_otherwise
+        {
+            let text = format!("row {row} does not say that an update of account {} cleared a member", last.id);
+            broken.push((2, text));
+        }
         if let Some(text) = judge(stage, lane, number, job, row, view.account_id, view.status, is_done) {
             broken.push((
                 2,
@@ -253,6 +260,19 @@ fn is_altered(stage: &Stage, lane: usize, number: usize, last: &Put, changes: &[
             !same(field, &had, &Value::Null) && !same(field, &had, &last.value(field))
         })
     })
+}
+
+/// Returns whether an earlier update of a row, which got no answer, cleared a member.
+fn has_lost_before(stage: &Stage, lane: usize, number: usize, last: &Put) -> bool {
+    let is_lost = |put: &Put| {
+        put.id == last.id
+            && put.sent < last.sent
+            && put.has_lost
+            && !put.is_answered_well()
+            && stage.operation_spares_members(put.operation)
+            && is_of(stage, lane, number, put)
+    };
+    stage.puts.iter().any(|(_, put)| is_lost(put))
 }
 
 /// Returns whether a row has the beginning of a longer text of its account, as a list may show it.
