@@ -128,7 +128,7 @@ fn each_row_stays_in_doubt_until_its_outcome_is_final_and_the_newest_holds_up_th
     assert_eq!(in_doubt(&file), (vec![first], None));
     store(mark_at_risk(third));
     assert_eq!(file.state().unwrap().at_risk.len(), 2, "the file forgets rows that are done");
-    // An older row does not become the newest when its doubt ends, and does not hold up others after that of the newest.
+    // An older row does not become the newest when its doubt ends, and holds up no other after that of the newest.
     store(mark_at_risk(fourth));
     store(Record::Lost { row: first, members: [(format!("member{first}"), 5.into())].into() });
     assert_eq!(in_doubt(&file), (vec![third, fourth], Some(fourth)));

@@ -222,8 +222,8 @@ impl Machine {
     }
 
     /// Makes the run update no account that has one of these members, because an earlier update of the plan cleared
-    /// them. Whether an update in doubt did so shows when its account is read. That of `held_up_by` is read first, and a
-    /// run that does not have this row updates no account with such a member.
+    /// them. Whether an update in doubt did so shows when its account is read. That of `held_up_by` is read first, and
+    /// a run that does not have this row updates no account with such a member.
     pub(super) fn sparing(mut self, cleared: Cleared, in_doubt: Vec<AtRisk>, held_up_by: Option<u64>) -> Self {
         for (name, rows) in &cleared {
             for row in rows.keys() {
