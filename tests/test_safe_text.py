@@ -372,7 +372,8 @@ def forged(folder: Path, service: Sandbox) -> Path:
     head = "UPDATE plan SET value = ? WHERE key IN ('source', 'parent', 'parent_writes')"
     changes.append((head, (everything,)))
     changes.append(("UPDATE state SET value = ? WHERE key IN ('recovery', 'writer')", (everything,)))
-    changes.append(("UPDATE state SET value = ? WHERE key = 'cleared'", (json.dumps(SAMPLES),)))
+    cleared = json.dumps({name: {} for name in SAMPLES})
+    changes.append(("UPDATE state SET value = ? WHERE key = 'cleared'", (cleared,)))
     forge(path, *changes)
     return path
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from itertools import islice
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast, get_args, overload
 
 from replyio import _again
 from replyio import _plan_text as text
@@ -785,7 +785,7 @@ class Plan(_PlanView):
         options = Options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
         if rows is not None:
             # A cursor of a database belongs to this thread.
-            given: list[object] = [list(rows) if isinstance(rows, Iterator) else rows]
+            given: list[object] = [list(cast("Iterator[object]", rows)) if isinstance(rows, Iterator) else rows]
             del rows  # a traceback that shows local variables must not show field values
             options = await asyncio.to_thread(lambda: self._of_rows(options, given.pop()))
         return await self._run_async("apply", options, progress)
