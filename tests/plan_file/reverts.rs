@@ -798,6 +798,32 @@ fn a_clock_that_was_set_back_does_not_hide_what_a_newer_file_wrote() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_during_a_revert_does_not_hide_what_a_newer_file_wrote() {
+    const HOUR: i64 = 3_600_000;
+    let at = |file: &PlanFile, later_ms| Finished::new(Status::Changed, file.header().created_at_ms + later_ms);
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (_, back) = reverted(&file, &[0]);
+    send(&back.start_run().unwrap(), 0, Vec::new(), at(&back, HOUR));
+    // The clock is right again. This revert restores the row, and the next one leaves it out.
+    let second = file.revert_file().unwrap();
+    send(&second.start_run().unwrap(), 0, Vec::new(), at(&back, 1));
+    assert_eq!(rows(&file), []);
+
+    // The clock is ahead during the second revert of the plan, and right when the first one is reverted once more.
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let (first, back) = reverted(&file, &[0]);
+    change(&back, &[0]);
+    let second = file.revert_file().unwrap();
+    send(&second.start_run().unwrap(), 0, Vec::new(), at(&second, HOUR));
+    let again = first.revert_file().unwrap();
+    assert_ne!(again.path(), back.path());
+    change(&again, &[0]);
+    assert_eq!(numbers(&file.revert_file().unwrap()), [0]);
+}
+
+#[test]
 fn a_plan_that_cannot_be_read_blocks_an_interrupted_revert_of_its_revert() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();

@@ -78,9 +78,14 @@ impl Family {
         Ok(Self { members, plan })
     }
 
-    /// Returns when the newest file was created, in milliseconds since 1970.
-    pub(super) fn newest_ms(&self) -> i64 {
-        self.members.iter().map(|member| member.file.header().created_at_ms).max().unwrap_or_default()
+    /// Returns when the last file was created or the last update was sent, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if one of the files cannot be read.
+    pub(super) fn newest_ms(&self) -> Result<i64, FileError> {
+        self.members.iter().try_fold(0, |newest_ms: i64, Member { file, .. }| {
+            Ok(newest_ms.max(file.header().created_at_ms).max(file.last_run_ms()?.unwrap_or_default()))
+        })
     }
 
     /// Refuses to continue while a run uses one of the other files: it may write rows that were read already.
@@ -110,7 +115,7 @@ impl Family {
         for (member, Member { file, .. }) in self.members.iter().enumerate() {
             let is_newer = file.header().created_at_ms > made_at_ms;
             let is_other = member != self.plan && self.is_like_plan(member);
-            if is_other && ((is_newer && !file.counts()?.is_empty()) || file.has_run_since(made_at_ms)?) {
+            if is_other && ((is_newer && !file.counts()?.is_empty()) || file.last_run_ms()? >= Some(made_at_ms)) {
                 return Ok(true);
             }
         }

@@ -50,10 +50,10 @@ impl PlanFile {
         self.ask(|connection| connection.prepare_cached(WRITABLE)?.query_row(statuses, |row| row.get(0)))
     }
 
-    /// Returns whether a run has sent or ended a row since a moment.
-    pub(super) fn has_run_since(&self, at_ms: i64) -> Result<bool, FileError> {
-        const WRITTEN: &str = "SELECT EXISTS (SELECT 1 FROM rows WHERE finished_at_ms >= ?1)";
-        self.ask(|connection| connection.prepare_cached(WRITTEN)?.query_row([at_ms], |row| row.get(0)))
+    /// Returns when a run last sent or ended a row, in milliseconds since 1970.
+    pub(super) fn last_run_ms(&self) -> Result<Option<i64>, FileError> {
+        const LAST: &str = "SELECT max(finished_at_ms) FROM rows";
+        self.ask(|connection| connection.prepare_cached(LAST)?.query_row([], |row| row.get(0)))
     }
 
     /// Returns the facts about the job as a whole.

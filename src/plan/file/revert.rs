@@ -416,7 +416,7 @@ impl PlanFile {
             suspicions: Vec::new(),
             generation: self.header().generation.saturating_add(1),
             // Someone may have set the clock back.
-            created_at_ms: now_ms().max(family.newest_ms().saturating_add(1)),
+            created_at_ms: now_ms().max(family.newest_ms()?.saturating_add(1)),
             ..self.header().clone()
         };
         let mut builder = Builder::create(path, &header)?;
