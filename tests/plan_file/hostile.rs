@@ -230,6 +230,47 @@ fn a_new_plan_is_made_through_no_link_and_waits_for_no_fifo() {
     }
 }
 
+#[test]
+fn a_file_of_another_kind_with_the_name_of_a_file_of_sqlite_is_not_deleted() {
+    let other = Folder::new();
+    drop(build(&other.plan(), 3).unwrap());
+    let plan = fs::read(other.plan()).unwrap();
+    for suffix in ["-wal", "-shm", "-journal"] {
+        for content in [&plan[..], b"notes", b"notes about the leads of Wal-Mart, which are long enough"] {
+            // Nothing opens a `-shm`, and its length can be that of a plan.
+            if suffix == "-shm" && content.len() > 4_096 {
+                continue;
+            }
+            let folder = Folder::new();
+            let beside = super::beside(&folder.plan(), suffix);
+            fs::write(&beside, content).unwrap();
+            assert!(build(&folder.plan(), 10).is_err(), "planned beside {suffix}");
+            fs::remove_file(&beside).unwrap();
+            let file = build(&folder.plan(), 10).unwrap();
+            fs::write(&beside, content).unwrap();
+            let kind = FileErrorKind::NotALog(format!("plan.replyio{suffix}"));
+            assert_eq!(refusal(&folder.plan()), kind, "{suffix}");
+            assert_eq!(file.counts().unwrap_err().kind(), &kind, "{suffix}");
+            assert_eq!(file.start_run().err().unwrap().kind(), &kind, "{suffix}");
+            assert_eq!(PlanFile::recover(&folder.plan()).err().unwrap().kind(), &kind, "{suffix}");
+            assert_eq!(fs::read(&beside).unwrap(), content, "{suffix}");
+        }
+    }
+}
+
+#[test]
+fn no_plan_gets_a_name_under_which_sqlite_keeps_a_file_of_another_plan() {
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let folder = Folder::new();
+        let path = super::beside(&folder.plan(), suffix);
+        let error = build(&path, 3).err().unwrap();
+        let expected =
+            format!("cannot have a name that ends in {suffix}: SQLite keeps such a file next to another plan");
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert!(!path.exists());
+    }
+}
+
 /// Changes a plan and makes its checksums right again, as the tests of the fuzzer do.
 fn forge(path: &Path, sql: &str) {
     let connection = Connection::open(path).unwrap();

@@ -275,6 +275,31 @@ fn a_path_that_sqlite_could_take_for_something_else_is_a_path() {
     }
 }
 
+/// Two such names can differ only in the bytes that are not UTF-8.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_plan_has_a_name_in_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = Folder::new();
+    let path = folder.path().join(OsStr::from_bytes(b"K\xf6ln.replyplan"));
+    let expected = FileErrorKind::Foreign("has a name that is not valid UTF-8; give it another name".to_owned());
+    assert_eq!(kind(build(&path, 3)), expected);
+    assert!(!path.exists());
+    drop(build(&folder.plan(), 3).unwrap());
+    fs::rename(folder.plan(), &path).unwrap();
+    assert_eq!(kind(PlanFile::open(&path)), expected);
+    fs::rename(&path, folder.path().join("K\u{f6}ln.replyplan")).unwrap();
+    // A revert of another name does not hold this plan.
+    fs::write(folder.path().join(OsStr::from_bytes(b"K\xf6ln.revert.replyplan")), "notes").unwrap();
+    let renamed = folder.path().join("K\u{fffd}ln.replyplan");
+    fs::rename(folder.path().join("K\u{f6}ln.replyplan"), &renamed).unwrap();
+    let file = PlanFile::open(&renamed).unwrap();
+    change(&file.start_run().unwrap(), 0).unwrap();
+    drop(file.revert_file().unwrap());
+}
+
 #[test]
 fn a_plan_is_not_made_beside_the_log_of_one_that_was_removed() {
     let folder = Folder::new();
@@ -291,7 +316,7 @@ fn a_plan_is_not_made_beside_the_log_of_one_that_was_removed() {
     assert_eq!(fs::read(&log).unwrap(), kept, "it may be all that is left of a plan");
     fs::remove_file(&log).unwrap();
     // The journal of a planning that was killed goes with the plan that it was for.
-    fs::write(beside(&folder.plan(), "-journal"), &kept).unwrap();
+    fs::write(beside(&folder.plan(), "-journal"), b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7 and more").unwrap();
     export(&build(&folder.plan(), 5).unwrap()).unwrap();
 }
 

@@ -76,6 +76,7 @@ impl Builder {
         }
         let path = place_of(name).map_err(io)?;
         refuse_long_name(&path, header.is_revert()).map_err(io)?;
+        refuse_name_of_sqlite(&path).map_err(|kind| FileError::new(name, kind))?;
         // SQLite would treat an existing log as the log of the new plan. A journal only undoes what its deleted plan
         // had not committed.
         log::refuse_stray(&path).map_err(|error| error.at(name))?;
@@ -272,6 +273,18 @@ fn refuse_long_name(path: &Path, is_revert: bool) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Refuses the name of a file that SQLite keeps next to another plan.
+fn refuse_name_of_sqlite(path: &Path) -> Result<(), FileErrorKind> {
+    let name = connect::file_name(path)?;
+    let is_beside = |suffix: &&&str| name.strip_suffix(**suffix).is_some_and(|plan| !plan.is_empty());
+    log::BESIDE.iter().find(is_beside).map_or(Ok(()), |suffix| {
+        Err(FileErrorKind::Foreign(format!(
+            "cannot have a name that ends in {suffix}: SQLite keeps such a file next to another plan, and may delete \
+             it; choose another name for the plan"
+        )))
+    })
 }
 
 /// Returns why no plan can get a name that is taken.

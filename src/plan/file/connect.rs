@@ -28,11 +28,19 @@ const STATEMENTS: usize = 64;
 
 /// Returns the path of a plan without symbolic links, so that every name leads to the same log.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
-    fs::canonicalize(path).map_err(|error| {
+    let real = fs::canonicalize(path).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         let kind = if missing { FileErrorKind::Missing } else { FileErrorKind::of_io(&error) };
         FileError::new(path, kind)
-    })
+    })?;
+    file_name(&real).map_err(|kind| FileError::new(path, kind))?;
+    Ok(real)
+}
+
+/// Returns the name of a plan without its folder. A file and its reverts are recognized by their names.
+pub(super) fn file_name(path: &Path) -> Result<&str, FileErrorKind> {
+    let name = path.file_name().unwrap_or_default().to_str();
+    name.ok_or_else(|| FileErrorKind::Foreign("has a name that is not valid UTF-8; give it another name".to_owned()))
 }
 
 /// Returns how long to wait for other processes. In a simulation no other process could make progress during the wait.

@@ -93,7 +93,8 @@ pub enum FileErrorKind {
     LogElsewhere(String),
     /// The log next to the file belongs to another plan, another copy or another time.
     ForeignLog,
-    /// The file with the name of its log is a link, a FIFO, a folder or a device: its name without the folder.
+    /// Something else has the name of a file that SQLite keeps next to the plan, such as a link or a text: its name
+    /// without the folder.
     NotALog(String),
     /// The file was moved, deleted, replaced or taken over by another run during a run.
     Lost(String),
@@ -303,8 +304,8 @@ impl fmt::Display for FileError {
             }
             FileErrorKind::NotALog(name) => write!(
                 formatter,
-                "{name} next to it is not a regular file; replyio read nothing from it; move {name} away, then open \
-                the plan again"
+                "{name} next to it is not the file that SQLite keeps under this name; replyio read nothing from it; \
+                move {name} away, then try again"
             ),
             FileErrorKind::Linked { links, name } => write!(
                 formatter,

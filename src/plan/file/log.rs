@@ -4,7 +4,8 @@
 //! file alone with the file and the log together: the last run, and the number of its logs. Each log begins with a
 //! commit of both, and with the number that the file had then.
 
-use std::fs;
+use std::fs::{self, File, Metadata};
+use std::io::Read;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,16 +23,45 @@ const MOMENT: Duration = Duration::from_millis(500);
 /// The bytes of a log before its first frame. A power failure may leave only these; such a log has nothing to replay.
 const HEADER: u64 = 32;
 
-/// Refuses a file next to a log of another plan, or next to another kind of file with the name of its log. SQLite would
-/// write through a link, and wait forever for a FIFO.
-pub(super) fn check(path: &Path) -> Result<(), FileError> {
-    for suffix in ["-journal", "-wal", "-shm"] {
+/// The ends of the names of the files that SQLite keeps next to a plan.
+pub(super) const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
+
+/// Refuses a file next to another kind of file with such a name. SQLite would write through a link, wait forever for a
+/// FIFO, and delete what it does not recognize.
+fn refuse_others(path: &Path) -> Result<(), FileError> {
+    for suffix in BESIDE {
         let beside = with_suffix(path, suffix);
-        if beside.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        let is_other = |found: Metadata| !found.is_file() || !is_of_sqlite(&beside, suffix, found.len());
+        if beside.symlink_metadata().is_ok_and(is_other) {
             let name = beside.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Err(FileError::new(path, FileErrorKind::NotALog(name)));
         }
     }
+    Ok(())
+}
+
+fn is_of_sqlite(path: &Path, suffix: &str, length: u64) -> bool {
+    /// A `-shm` consists of such pages, or of three bytes when it is new.
+    const PAGE: u64 = 4_096;
+    const JOURNAL: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    if suffix == "-shm" {
+        // To close it would drop the locks that SQLite has on it.
+        return length == 3 || length.is_multiple_of(PAGE);
+    }
+    let mut start = Vec::new();
+    // If it cannot be read, SQLite says why.
+    let is_read = File::open(path).and_then(|file| file.take(JOURNAL.len() as u64).read_to_end(&mut start)).is_ok();
+    let is_known = match suffix {
+        "-wal" => start.starts_with(&[0x37, 0x7f, 0x06, 0x82]) || start.starts_with(&[0x37, 0x7f, 0x06, 0x83]),
+        _ => start == JOURNAL,
+    };
+    // A power failure can leave zeros.
+    !is_read || is_known || start.iter().all(|byte| *byte == 0)
+}
+
+/// Refuses a file next to a log of another plan, or next to another kind of file with the name of its log.
+pub(super) fn check(path: &Path) -> Result<(), FileError> {
+    refuse_others(path)?;
     let begun = Instant::now();
     // A lock says nothing about the log, and the run that had it may have changed both.
     let mut foreign_since = None;
@@ -80,8 +110,10 @@ pub(super) fn halved(path: &Path) -> FileError {
     FileError::new(path, FileErrorKind::Lost(what))
 }
 
-/// Refuses a log where no plan, or an unfinished one, can have one. It may be the only record of what a run did.
+/// Refuses a log where no plan, or an unfinished one, can have one: it may be the only record of what a run did. Another
+/// kind of file with such a name is refused, too.
 pub(super) fn refuse_stray(path: &Path) -> Result<(), FileError> {
+    refuse_others(path)?;
     let log = with_suffix(path, "-wal");
     if log.symlink_metadata().is_err() {
         return Ok(());

@@ -363,17 +363,17 @@ impl PlanFile {
     /// Returns the files that have the name of a revert of this plan, by their numbers. Someone may have moved one of
     /// them away, so this lists the folder.
     fn reverts(&self) -> Result<BTreeMap<u32, PathBuf>, FileError> {
-        let plan = self.place();
-        let name = plan.file_name().unwrap_or_default().to_string_lossy();
         let ignores_case = cfg!(any(windows, target_os = "macos"));
-        let is_ours = |found: &str| found == name || (ignores_case && found.eq_ignore_ascii_case(&name));
-        let folder = plan.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = self.place().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let io = |error: std::io::Error| FileError::new(self.path(), FileErrorKind::Io(error.to_string()));
         let mut found = BTreeMap::new();
         for file in fs::read_dir(folder).map_err(io)? {
             let file = file.map_err(io)?.file_name();
-            if let Some((_, number)) = reverts(Path::new(&file)).filter(|(plan, _)| is_ours(plan)) {
-                found.insert(number, self.revert_path(number));
+            let Some((_, number)) = reverts(Path::new(&file)) else { continue };
+            let path = self.revert_path(number);
+            let name = path.file_name().unwrap_or_default();
+            if file == name || (ignores_case && file.eq_ignore_ascii_case(name)) {
+                found.insert(number, path);
             }
         }
         Ok(found)
