@@ -313,6 +313,21 @@ fn a_plan_whose_log_has_its_original_name_is_not_recovered_without_it() {
     }
 }
 
+/// Nobody is told to open the plan that took the place of the killed one: it is another plan.
+#[test]
+fn a_copy_of_a_killed_plan_that_was_replaced_gets_its_log() {
+    let (folder, another) = (killed(3), Folder::new());
+    let copy = folder.path().join("other.replyio");
+    fs::copy(folder.plan(), &copy).unwrap();
+    drop(build(&another.plan(), 10).unwrap());
+    fs::rename(another.plan(), folder.plan()).unwrap();
+    let error = PlanFile::open(&copy).err().unwrap().to_string();
+    assert!(error.contains("rename the log to other.replyio-wal, then open this file again"), "{error}");
+    fs::rename(beside(&folder.plan(), "-wal"), beside(&copy, "-wal")).unwrap();
+    assert_eq!(PlanFile::open(&copy).unwrap().counts().unwrap()[&Status::Changed], 3);
+    assert_eq!(PlanFile::open(&folder.plan()).unwrap().counts().unwrap()[&Status::Pending], 8);
+}
+
 #[test]
 fn a_plan_with_two_names_is_not_recovered_and_its_copy_is() {
     let (folder, elsewhere) = (killed(3), Folder::new());

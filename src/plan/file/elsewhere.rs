@@ -19,7 +19,9 @@ pub(super) fn find(path: &Path, created_as: &str) -> FileErrorKind {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let log = with_suffix(path, "-wal");
     if let Some((opened_as, log)) = other_log(path) {
-        let what = if !opened_as.exists() {
+        // Someone may have put another plan in its place.
+        let is_gone = !opened_as.exists() || writer(&opened_as) != writer(path);
+        let what = if is_gone {
             format!("because this file or its log was renamed; rename the log to {name}-wal, then open this file again")
         } else if FileId::at(&opened_as) == FileId::at(path) {
             format!("because this file has two names (hard links); open {}", opened_as.display())
@@ -54,16 +56,18 @@ fn other_log(path: &Path) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
+/// Returns the number of the run that wrote a plan last.
+fn writer(path: &Path) -> Option<String> {
+    let connection = connect::immutable(path).ok()?;
+    state::mark(&connection).ok()??.writer
+}
+
 /// Returns whether a log contains the number of the run that wrote a plan last.
 fn is_log_of(path: &Path, log: &Path) -> bool {
-    let writer = || {
-        let connection = connect::immutable(path).ok()?;
-        state::mark(&connection).ok()??.writer
-    };
     let begins = |writer: String| {
         let mut begin = Vec::new();
         private_file::open(log, false).ok()?.take(BEGIN).read_to_end(&mut begin).ok()?;
         Some(begin.windows(writer.len()).any(|found| found == writer.as_bytes()))
     };
-    writer().filter(|writer| !writer.is_empty()).and_then(begins).unwrap_or(false)
+    writer(path).filter(|writer| !writer.is_empty()).and_then(begins).unwrap_or(false)
 }

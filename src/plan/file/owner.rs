@@ -1,7 +1,8 @@
 //! Which process runs a plan, and how messages say so.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -19,6 +20,8 @@ use crate::text::{hex, plain_line};
 /// The longest host name, in characters.
 const LONGEST_HOST: usize = 255;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// How long a run may take to store its process after it has locked its plan.
+const STORING: Duration = Duration::from_millis(500);
 
 impl Owner {
     /// Returns this process, from now on.
@@ -73,7 +76,13 @@ fn since(at_ms: i64) -> String {
 
 /// Returns the error for a plan in use, with its process if the plan contains it.
 pub(super) fn refusal(path: &Path) -> FileError {
-    let owner = running(path).map_or_else(
+    let until = Instant::now() + connect::patience(STORING);
+    let mut owner = running(path);
+    while owner.is_none() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(10));
+        owner = running(path);
+    }
+    let owner = owner.map_or_else(
         || "is in use by another program; wait until that program closes it".to_owned(),
         |owner| owner.refusal(),
     );
