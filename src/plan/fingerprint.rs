@@ -17,8 +17,8 @@ use crate::change::filled;
 /// Stands for an integer where a text has its length. No cell is this long.
 const INTEGER: u32 = u32::MAX;
 
-/// A row is near another one if it is at most so many rows away. In the simulation this is less, so that the rows of a
-/// small table can be far from each other.
+/// Returns the largest distance, in rows, at which two rows are near each other. In the simulation it is 1, so that the
+/// rows of a small table can be far from each other.
 fn near() -> u32 {
     #[cfg(feature = "simulation")]
     if crate::simulation::is_running() {
@@ -27,8 +27,8 @@ fn near() -> u32 {
     64
 }
 
-/// The fingerprints are made when one row in so many of the table was not near the previous one: fewer rows are
-/// compared sooner than the whole table is read.
+/// If fewer than one row in 64 is far from the previous one, it is faster to compare these rows than to make the
+/// fingerprints of all rows.
 const FAR_ONE_IN: u64 = 64;
 
 /// The fields that a row sets, and a 128-bit keyed hash of their values. Each plan has a new random key. Two different

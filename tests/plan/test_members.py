@@ -281,15 +281,20 @@ def test_a_run_that_may_clear_members_names_what_an_earlier_update_without_an_an
         assert result.failures[0]["error"] == f"row 0: written, but {CLEARED}"
 
 
+def altered_without_an_answer(service: Sandbox, client: ReplyClient, path: Path, *, city: str) -> ApplyResult:
+    """Reverts an update without an answer, after someone else wrote a city and a phone number."""
+    client.patch_contact_account(1, phone="123")
+    made = plan(client, "sync", ROWS[:1], save_as=path)
+    service.add_fault(Fault(method="PUT", reset=True, applied=True))
+    assert made.apply(progress=False).counts == {"unknown": 1}
+    service.clear_faults()
+    client.patch_contact_account(1, city=city, phone="999")
+    return made.revert(progress=False)
+
+
 def test_a_revert_without_an_update_names_what_an_update_without_an_answer_may_have_altered(tmp_path: Path) -> None:
     with Sandbox(accounts=companies(1)) as service, service.client(quota=None, max_attempts=1) as client:
-        client.patch_contact_account(1, phone="123")
-        made = plan(client, "sync", ROWS[:1], save_as=tmp_path / "a.replyplan")
-        service.add_fault(Fault(method="PUT", reset=True, applied=True))
-        assert made.apply(progress=False).counts == {"unknown": 1}
-        service.clear_faults()
-        client.patch_contact_account(1, city="Oslo", phone="999")
-        reverted = made.revert(progress=False)
+        reverted = altered_without_an_answer(service, client, tmp_path / "a.replyplan", city="Oslo")
         assert (reverted.counts, reverted.stored_otherwise) == ({"unchanged": 1}, 1)
         assert str(reverted.failures[0]["error"]).startswith("row 0: the account now has another value in phone: ")
 
@@ -298,131 +303,8 @@ def test_a_revert_in_conflict_does_not_forget_what_an_update_without_an_answer_m
     tmp_path: Path,
 ) -> None:
     with Sandbox(accounts=companies(1)) as service, service.client(quota=None, max_attempts=1) as client:
-        client.patch_contact_account(1, phone="123")
-        made = plan(client, "sync", ROWS[:1], save_as=tmp_path / "a.replyplan")
-        service.add_fault(Fault(method="PUT", reset=True, applied=True))
-        assert made.apply(progress=False).counts == {"unknown": 1}
-        service.clear_faults()
-        client.patch_contact_account(1, city="Rome", phone="999")
-        reverted = made.revert(progress=False)
+        reverted = altered_without_an_answer(service, client, tmp_path / "a.replyplan", city="Rome")
         assert reverted.counts == {"conflict": 1}
         written = reverted.plan.apply(on_conflict="overwrite", progress=False)
         assert (written.counts, written.stored_otherwise) == ({"changed": 1}, 1)
         assert "another value in phone" in str(written.rows[0]["error"])
-
-
-@pytest.mark.parametrize("lacks", [(), ("stage",)])
-@pytest.mark.parametrize("stages", [1, 2])
-def test_a_stage_that_updates_keep_costs_no_request_more(lacks: tuple[str, ...], stages: int, tmp_path: Path) -> None:
-    deviations = Deviations(list_lacks=lacks)
-    accounts = [one | {"stage": {"id": 3 + one["id"] % stages, "name": "Lead"}} for one in companies(30)]
-    with Sandbox(accounts=accounts, deviations=deviations) as service, service.client(quota=None) as client:
-        made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
-        assert made.apply(progress=False).counts == {"changed": 30}
-        assert all(account.stage and account.stage.name == "Lead" for account in service.accounts.values())
-        # If no item has a stage, and all accounts that were read have the same one, that may be the default: then
-        # only `GET` shows whether another account has a stage that an update would reset.
-        looks = 30 if lacks and stages == 1 else 8
-        assert len(service.requests) == 1 + 1 + looks + 30, "a page for the plan and one for the run, and accounts"
-
-
-def test_a_stage_that_no_item_has_is_cleared_in_one_account_at_most(tmp_path: Path) -> None:
-    deviations = Deviations(list_lacks=["stage"], update_clears=["stage"])
-    accounts = [one | ({"stage": {"id": 3, "name": "Lead"}} if one["id"] > 30 else {}) for one in companies(60)]
-    rows = [{"id": one["id"], "city": "Bergen"} for one in accounts]
-    with Sandbox(accounts=accounts, deviations=deviations) as service, service.client(quota=None) as client:
-        made = plan(client, "sync", rows, save_as=tmp_path / "a.replyplan")
-        # None of these has a stage: comparing them with their items shows nothing but that the member is missing.
-        assert made.apply(rows=list(range(30)), progress=False).counts["changed"] == 30
-        for _ in range(2):
-            with pytest.raises(PlanError, match="clear"):
-                made.apply(progress=False)
-        assert sum(account.stage is not None for account in service.accounts.values()) == 29
-
-
-@pytest.mark.parametrize("cut", [40, "an ellipsis"])
-def test_a_table_of_a_listing_that_cuts_texts_shortens_none(cut: int | str) -> None:
-    accounts = companies(12)
-    for account in accounts:
-        account["description"] = f"Company {account['id']:03} sells machines. ".ljust(90, ".")
-    with (
-        Sandbox(accounts=accounts, deviations=Deviations(list_cut=40)) as service,
-        service.client(quota=None) as client,
-    ):
-        before = {id: account.description for id, account in service.accounts.items()}
-        table = client.list_contact_accounts().to_pandas()
-        table["city"] = "Bergen"
-        if cut != 40:
-            table["description"] = table["description"].str[:10] + "..."
-        for rows in (table[table["id"] == 1], table):
-            result = client.patch_contact_accounts(rows, progress=False)
-            for row in result.rows.filter("invalid"):
-                assert "description has only the beginning of the account's text" in row["error"]
-        assert {id: account.description for id, account in service.accounts.items()} == before
-        client.patch_contact_accounts(table.drop(columns="description"), progress=False)
-        assert {account.city for account in service.accounts.values()} == {"Bergen"}
-        assert client.patch_contact_account(1, description=before[1][:40]).description == before[1][:40]
-
-
-def test_a_revert_does_not_take_a_longer_text_of_a_colleague_for_its_own() -> None:
-    texts = {id: f"Company {id:03} sells machines".ljust(40, ".") for id in range(1, 31)}
-    accounts = companies(30)
-    with (
-        Sandbox(accounts=accounts, deviations=Deviations(list_cut=40)) as service,
-        service.client(quota=None) as client,
-    ):
-        rows = [{"id": id, "description": text} for id, text in texts.items()]
-        result = client.patch_contact_accounts(rows, progress=False)
-        assert result.counts == {"changed": 30}
-        for id in range(1, 7):
-            service.set_account(service.accounts[id].to_dict(by_alias=True) | {"description": f"{texts[id]} Noted."})
-        assert result.revert(progress=False).counts == {"changed": 24, "conflict": 6}
-        assert {service.accounts[id].description for id in range(1, 7)} == {f"{texts[id]} Noted." for id in range(1, 7)}
-
-
-@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 503, "times": 1}])
-def test_an_account_that_cannot_be_read_fails_only_the_rows_that_may_match_it(fault: dict[str, int]) -> None:
-    """Each account has its own attempts, although one row needs several of them."""
-    cut = "International Shipping Group Holdings of"
-    accounts = [{"id": id, "name": f"{cut} {id}"} for id in range(1, 5)] + [{"id": 5, "name": "Acme"}]
-    with Sandbox(accounts=accounts, deviations=Deviations(list_cut=40)) as service:
-        for id in (1,) if fault["status"] == 403 else range(1, 5):
-            service.add_fault(Fault(method="GET", id=id, **fault))
-        table = [{"name": name, "city": "Bergen"} for name in (cut, f"{cut} 2", "Acme")]
-        with service.client(quota=None) as client:
-            plan = client.plan_contact_account_updates(table, match_on="name", progress=False)
-    first = "failed" if fault["status"] == 403 else "not_found"
-    # Account 1 may have either of the two names.
-    second = "failed" if fault["status"] == 403 else "pending"
-    assert plan.rows["status"] == [first, second, "pending"]
-    for row in plan.rows.filter("failed"):
-        assert "; plan this row again, or match on id instead. Reading the account failed: get of acc" in row["error"]
-
-
-@pytest.mark.parametrize("letter", ["y", "\u65e5"], ids=["ascii", "japanese"])
-def test_no_text_that_the_list_cuts_is_lost(letter: str) -> None:
-    """Two accounts really have as much text as the list shows, and none of those that are compared anyway is cut."""
-    accounts = companies(90)
-    for place, length in ((0, 255), (40, 400), (70, 400), (89, 255)):
-        accounts[place]["description"] = letter * length
-    accounts[0]["industry"] = "z" * 200  # so that no other account has more text
-    with Sandbox(accounts=accounts, deviations=Deviations(list_cut=255)) as service:
-        before = {id: account.description for id, account in service.accounts.items()}
-        with service.client(quota=None) as client:
-            rows = [{"id": account["id"], "city": "Bergen"} for account in accounts]
-            assert client.patch_contact_accounts(rows, progress=False).counts == {"changed": 90}
-        assert {id: account.description for id, account in service.accounts.items()} == before
-        assert {account.city for account in service.accounts.values()} == {"Bergen"}
-
-
-def test_a_stage_that_only_the_answers_to_updates_lack_stops_no_run_and_no_revert() -> None:
-    accounts = [account | {"stage": {"id": 3, "name": "Lead", "colorId": 1}} for account in companies(3)]
-    with Sandbox(accounts=accounts) as service, service.client(quota=None) as client:
-        for account in accounts:
-            id, body = account["id"], {"ownerUserId": 42, **account, "city": "Bergen", "stage": None}
-            service.add_fault(Fault(id=id, method="PUT", times=1, status=200, body=body, applied=True))
-        with plan(client, "sync", [{"id": id, "city": "Bergen"} for id in (1, 2, 3)]) as made:
-            result = made.apply(progress=False)
-            assert (result.counts, len(result.failures)) == ({"changed": 3}, 0), list(result.failures)
-            assert made.revert(progress=False).counts == {"changed": 3}
-        assert all(account.stage for account in service.accounts.values())

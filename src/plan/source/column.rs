@@ -117,7 +117,7 @@ macro_rules! keys {
                 }
             }
 
-            /// Checks that each key refers to one of so many values, because a producer may pass any keys.
+            /// Checks that each key refers to a value: a producer can pass a key that is negative or too large.
             pub(super) fn check(&self, values: usize) -> Result<(), Refusal> {
                 let without_value = (0..self.len()).find(|row| self.get(*row).is_some_and(|key| key >= values));
                 without_value.map_or(Ok(()), |row| Err(Refusal::NoValue(row)))
