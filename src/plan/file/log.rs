@@ -110,8 +110,8 @@ pub(super) fn halved(path: &Path) -> FileError {
     FileError::new(path, FileErrorKind::Lost(what))
 }
 
-/// Refuses a log where no plan, or an unfinished one, can have one: it may be the only record of what a run did. Another
-/// kind of file with such a name is refused, too.
+/// Refuses a log where no plan, or an unfinished one, can have one: it may be the only record of what a run did.
+/// Another kind of file with such a name is refused, too.
 pub(super) fn refuse_stray(path: &Path) -> Result<(), FileError> {
     refuse_others(path)?;
     let log = with_suffix(path, "-wal");
