@@ -58,7 +58,7 @@ READ = """
     print(min(waits))
 """
 MANY_ROWS = """
-    INSERT INTO rows SELECT number, NULL, NULL, 'not_found', NULL, NULL, 1, 0, 0, 0, NULL, 0
+    INSERT INTO rows SELECT number, NULL, NULL, 'not_found', NULL, NULL, 1, 0, 0, 0, 0, NULL, 0
     FROM (WITH RECURSIVE numbers(number) AS (SELECT 1000 UNION ALL SELECT number + 1 FROM numbers LIMIT 2000000)
           SELECT number FROM numbers)
 """

@@ -28,6 +28,7 @@ const TABLES: [(&str, &str, &[&str]); 6] = [
             "listed",
             "repeated",
             "stored_otherwise",
+            "can_overwrite",
             "finished_at_ms",
             "checksum",
         ],
@@ -224,7 +225,7 @@ fn of_rows(chance: &mut Rng) -> String {
         4 => format!("INSERT INTO state VALUES ({value}, {value}, 0)"),
         5 => format!(
             "INSERT INTO rows SELECT {value}, account_id, matched_by, status, error, position, weight, listed, \
-             repeated, stored_otherwise, finished_at_ms, checksum FROM rows WHERE {}",
+             repeated, stored_otherwise, can_overwrite, finished_at_ms, checksum FROM rows WHERE {}",
             if table == "rows" { one } else { "row = 0".to_owned() }
         ),
         6 => format!(

@@ -72,7 +72,7 @@ pub(crate) fn reseal(connection: &Connection) {
     seal(
         connection,
         "SELECT row, account_id, matched_by, status, error, position, weight, listed, repeated, \
-         stored_otherwise, finished_at_ms FROM rows",
+         stored_otherwise, can_overwrite, finished_at_ms FROM rows",
         "UPDATE rows SET checksum = ?2 WHERE row = ?1",
         1,
         plain(""),

@@ -371,6 +371,7 @@ fn stored(planned: &PlannedRow) -> StoredRow {
         listed: planned.listed.bits(),
         repeated: 0,
         stored_otherwise: false,
+        can_overwrite: false,
         finished_at_ms: None,
     }
 }

@@ -42,10 +42,10 @@ impl PlanFile {
     }
 
     /// Returns whether another run may write a row: it is pending, unknown or failed, or a conflict that can be
-    /// overwritten. The error of such a conflict names the option.
+    /// overwritten.
     pub(super) fn has_writable(&self) -> Result<bool, FileError> {
         const WRITABLE: &str = "SELECT EXISTS (SELECT 1 FROM rows WHERE status IN (?1, ?2, ?3) \
-             OR (status = ?4 AND (error IS NULL OR instr(error, 'on_conflict') > 0)))";
+             OR (status = ?4 AND can_overwrite))";
         let statuses = [Status::Pending, Status::Unknown, Status::Failed, Status::Conflict].map(Status::as_str);
         self.ask(|connection| connection.prepare_cached(WRITABLE)?.query_row(statuses, |row| row.get(0)))
     }

@@ -111,6 +111,8 @@ pub struct Finished {
     pub error: Option<String>,
     /// Whether the answer of the service differs from what was sent.
     pub stored_otherwise: bool,
+    /// Whether it is a conflict that a run may overwrite.
+    pub can_overwrite: bool,
     /// The values that the service returned for the changed fields, if they differ from what was sent.
     pub answered: Vec<(Field, Value)>,
     /// The fields that the row does not name and that the service stored with another value than they had.
@@ -127,8 +129,17 @@ pub struct Finished {
 impl Finished {
     /// Returns an outcome without an answer.
     pub fn of(status: Status) -> Self {
-        let (answered, unplanned, altered, left) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { status, error: None, stored_otherwise: false, answered, unplanned, altered, left, at_ms: None }
+        Self {
+            status,
+            error: None,
+            stored_otherwise: false,
+            can_overwrite: false,
+            answered: Vec::new(),
+            unplanned: Vec::new(),
+            altered: Vec::new(),
+            left: Vec::new(),
+            at_ms: None,
+        }
     }
 
     /// Returns the outcome of a row that was done as planned.

@@ -19,7 +19,8 @@ pub(super) const SCHEMA: &[&str] = &[
      checksum INTEGER NOT NULL)",
     "CREATE TABLE rows (row INTEGER PRIMARY KEY, account_id INTEGER, matched_by TEXT, status TEXT NOT NULL, error \
      TEXT, position INTEGER, weight INTEGER NOT NULL, listed INTEGER NOT NULL, repeated INTEGER NOT NULL, \
-     stored_otherwise INTEGER NOT NULL, finished_at_ms INTEGER, checksum INTEGER NOT NULL)",
+     stored_otherwise INTEGER NOT NULL, can_overwrite INTEGER NOT NULL, finished_at_ms INTEGER, checksum INTEGER NOT \
+     NULL)",
     "CREATE TABLE edits (row INTEGER NOT NULL, field TEXT NOT NULL, before, after, answered, planned INTEGER NOT NULL, \
      checksum INTEGER NOT NULL, PRIMARY KEY (row, field)) WITHOUT ROWID",
     "CREATE TABLE requests (number INTEGER PRIMARY KEY, sent_at INTEGER NOT NULL, checksum INTEGER NOT NULL)",
@@ -30,7 +31,7 @@ pub(super) const SCHEMA: &[&str] = &[
      rows WHERE status NOT IN ('unchanged', 'changed', 'pending')",
 ];
 
-pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 /// Stores the value of a field that the row does not name, unless one is stored already.
 pub(super) const INSERT_UNNAMED: &str = "INSERT OR IGNORE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -51,7 +52,7 @@ pub(super) const SELECT_FIRST_FAILURES: &str = "SELECT * FROM rows WHERE stored_
 pub(super) const SELECT_EDITS: &str = "SELECT * FROM edits WHERE row = ?1 ORDER BY field";
 pub(super) const SELECT_EDITS_BETWEEN: &str = "SELECT * FROM edits WHERE row BETWEEN ?1 AND ?2 ORDER BY row, field";
 pub(super) const UPDATE_ROW: &str = "UPDATE rows SET status = ?2, error = ?3, repeated = ?4, stored_otherwise = ?5, \
-     finished_at_ms = ?6, listed = ?7, checksum = ?8 WHERE row = ?1";
+     can_overwrite = ?6, finished_at_ms = ?7, listed = ?8, checksum = ?9 WHERE row = ?1";
 pub(super) const UPDATE_EDIT: &str =
     "UPDATE edits SET before = ?3, answered = ?4, checksum = ?5 WHERE row = ?1 AND field = ?2";
 
@@ -69,6 +70,8 @@ pub(super) struct StoredRow {
     pub(super) listed: u32,
     pub(super) repeated: i64,
     pub(super) stored_otherwise: bool,
+    /// Whether it is a conflict that a run may overwrite.
+    pub(super) can_overwrite: bool,
     pub(super) finished_at_ms: Option<i64>,
 }
 
@@ -86,9 +89,10 @@ impl StoredRow {
             listed: row.get(7)?,
             repeated: row.get(8)?,
             stored_otherwise: row.get(9)?,
-            finished_at_ms: row.get(10)?,
+            can_overwrite: row.get(10)?,
+            finished_at_ms: row.get(11)?,
         };
-        let checksum: u32 = row.get(11)?;
+        let checksum: u32 = row.get(12)?;
         Ok((stored.checksum() == checksum).then_some(stored))
     }
 
@@ -111,7 +115,8 @@ impl StoredRow {
         sum.integer(Some(self.row)).integer(self.account_id).text(self.matched_by.as_deref());
         sum.text(Some(&self.status)).text(self.error.as_deref()).integer(self.position).integer(Some(self.weight));
         sum.integer(Some(i64::from(self.listed)));
-        sum.integer(Some(self.repeated)).integer(Some(i64::from(self.stored_otherwise))).integer(self.finished_at_ms);
+        sum.integer(Some(self.repeated)).integer(Some(i64::from(self.stored_otherwise)));
+        sum.integer(Some(i64::from(self.can_overwrite))).integer(self.finished_at_ms);
         sum.0.finalize()
     }
 
@@ -128,6 +133,7 @@ impl StoredRow {
             self.listed,
             self.repeated,
             self.stored_otherwise,
+            self.can_overwrite,
             self.finished_at_ms,
             self.checksum()
         ];
@@ -143,6 +149,7 @@ impl StoredRow {
             self.error,
             self.repeated,
             self.stored_otherwise,
+            self.can_overwrite,
             self.finished_at_ms,
             self.listed,
             self.checksum()

@@ -225,7 +225,8 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
             })?;
         }
         Record::Finish { row, finished } => {
-            let Finished { status, error, stored_otherwise, answered, unplanned, altered, left, at_ms } = finished;
+            let Finished { status, error, stored_otherwise, can_overwrite, answered, unplanned, altered, left, at_ms } =
+                finished;
             let marked = marked.remove(row);
             let mut stored = stored_row(connection, *row)?;
             if stored.stored_otherwise || !answered.is_empty() {
@@ -254,6 +255,7 @@ fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Re
             status.as_str().clone_into(&mut stored.status);
             stored.error.clone_from(error);
             stored.stored_otherwise = *stored_otherwise || !(answered.is_empty() && unplanned.is_empty());
+            stored.can_overwrite = *can_overwrite;
             // A row whose outcome stays unknown was sent when it was marked as sent.
             if *status != Status::Unknown || stored.finished_at_ms.is_none() {
                 stored.finished_at_ms = *at_ms;

@@ -82,29 +82,25 @@ pub(super) fn left_alone(left: &[Field]) -> Option<String> {
 }
 
 /// Returns the outcome of a row whose fields have values that neither the plan nor the account at planning had. `fills`
-/// is true if the mode overwrites no value, `is_revert` if the plan reverts another one. The error of a conflict names
-/// `on_conflict` only if it can be overwritten: that decides whether a revert is complete.
+/// is true if the mode overwrites no value, `is_revert` if the plan reverts another one.
 pub(super) fn conflict(row: OpenRow, foreign: &[Field], fills: bool, is_revert: bool) -> Record {
     let names = foreign.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
     let on = if is_revert { ON_REVERT } else { "" };
     let overwrite = format!("apply(rows=[{}], on_conflict=\"overwrite\"){on}", row.row);
-    let (status, error) = match (row.was_sent, fills) {
-        (true, false) => (
-            Status::Unknown,
-            format!(
-                "the value of {names} is neither the previous one nor the one sent: the service may store it in \
-                 another form, or someone changed it since; look at the account; to send the update again, use \
-                 {overwrite}"
-            ),
-        ),
-        (true, true) => (
-            Status::Unknown,
-            format!(
-                "this plan did not send the value of {names}: the service may store it in another form, or someone \
-                 else set it; mode \"fill\" does not overwrite values"
-            ),
-        ),
-        (false, true) => (Status::Conflict, format!("mode \"fill\" does not overwrite the new value of {names}")),
+    let unknown = |error| finish(row, Status::Unknown, Some(error));
+    match (row.was_sent, fills) {
+        (true, false) => unknown(format!(
+            "the value of {names} is neither the previous one nor the one sent: the service may store it in another \
+             form, or someone changed it since; look at the account; to send the update again, use {overwrite}"
+        )),
+        (true, true) => unknown(format!(
+            "this plan did not send the value of {names}: the service may store it in another form, or someone else \
+             set it; mode \"fill\" does not overwrite values"
+        )),
+        (false, true) => {
+            let error = format!("mode \"fill\" does not overwrite the new value of {names}");
+            finish(row, Status::Conflict, Some(error))
+        }
         (false, false) => {
             let what = if is_revert {
                 "after the update that this plan reverts, or the service stores it in another form than its answer \
@@ -114,12 +110,17 @@ pub(super) fn conflict(row: OpenRow, foreign: &[Field], fills: bool, is_revert: 
             } else {
                 "since the plan was made"
             };
-            let error =
+            let text =
                 format!("{names} changed {what}; look at the account; to send the update anyway, use {overwrite}");
-            (Status::Conflict, error)
+            overwritable(row, &text)
         }
-    };
-    finish(row, status, Some(error))
+    }
+}
+
+/// Returns the outcome of a row that a run with `on_conflict="overwrite"` may write.
+pub(super) fn overwritable(row: OpenRow, text: &str) -> Record {
+    let error = Some(in_row(row, text));
+    Record::Finish { row: row.row, finished: Finished { error, can_overwrite: true, ..Finished::of(Status::Conflict) } }
 }
 
 #[cfg(test)]
@@ -140,7 +141,10 @@ mod tests {
                 has_older_values: was_sent,
             };
             match conflict(row, &[Field::City, Field::Phone], fills, is_revert) {
-                Record::Finish { finished, .. } => finished.error.unwrap_or_default(),
+                Record::Finish { finished, .. } => {
+                    assert_eq!(finished.can_overwrite, !was_sent && !fills);
+                    finished.error.unwrap_or_default()
+                }
                 other => panic!("{other:?}"),
             }
         };

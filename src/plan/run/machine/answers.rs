@@ -74,7 +74,6 @@ impl Machine {
         }
         let emptied: Vec<&'static str> = effects.emptied.iter().map(|field| field.name()).collect();
         let finished = Finished {
-            status: Status::Changed,
             stored_otherwise: !is_off(Guard::StoredOtherwise)
                 && (!differing.is_empty()
                     || !lost.is_empty()
@@ -86,7 +85,7 @@ impl Machine {
             unplanned: effects.unplanned,
             altered: effects.altered,
             left,
-            at_ms: None,
+            ..Finished::of(Status::Changed)
         };
         // A later run must not clear a member because this process dies between the two writes.
         if !lost.is_empty() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::policy::{Direction, Refusal, Verdict};
 use super::super::proof::{self, Compared, FEWEST};
-use super::super::record::{conflict, finish, unchanged};
+use super::super::record::{conflict, finish, overwritable, unchanged};
 use super::super::{OnConflict, RunError};
 use super::{Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
@@ -297,8 +297,7 @@ impl Machine {
             row.row,
             if self.settings.is_revert { ON_REVERT } else { "" }
         );
-        let status = if row.was_sent { Status::Unknown } else { Status::Conflict };
-        Some(finish(row, status, Some(error)))
+        Some(if row.was_sent { finish(row, Status::Unknown, Some(error)) } else { overwritable(row, &error) })
     }
 
     /// Takes an account that was read: prepares its update, or returns the outcome of its row.
