@@ -89,8 +89,10 @@ check: format ## Checks format, lints, licenses and dependencies, and fuzzes sho
 # What people read. `.proselintrc.json` leaves out what code, tables and names look like to a linter for prose.
 PROSE = $(wildcard *.md docs/*.md docs/*/*.md) $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.md')
 
+# rustfmt leaves a comment or a string as wide as it is.
 format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: format, the lints of Python, spelling and wording.
 	cargo fmt --check
+	! LC_ALL=C.UTF-8 grep --recursive --line-number --include='*.rs' --extended-regexp '.{121}' src tests benches fuzz
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/typos

@@ -1,8 +1,8 @@
 //! Measures how long it takes to plan a million rows without a network, from Arrow to a complete plan file.
 //!
-//! `bulk ROWS ordered|shuffled id|domain_name|name ONE_IN FILE` prints one line of JSON and leaves the plan in FILE. One
-//! row in so many changes its city. The accounts come as pages of a thousand, decoded beforehand: to make them is not in
-//! the time.
+//! `bulk ROWS ordered|shuffled id|domain_name|name ONE_IN FILE` prints one line of JSON and leaves the plan in FILE.
+//! One row in so many changes its city. The accounts come as pages of a thousand, decoded beforehand: to make them is
+//! not in the time.
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -2,8 +2,9 @@
 //! request as possible, so that the client is what is measured.
 //!
 //! It prints its port, answers `PUT /v3/contact-accounts/{id}` with `data/answer.json` under that id and
-//! `GET /v3/contact-accounts?top=…&skip=…` with a page of 100,000 accounts, with `&search=…` of the first one. It refuses
-//! what a benchmark must not send by mistake (another method or path, no key, no length), and ends when its stdin closes.
+//! `GET /v3/contact-accounts?top=…&skip=…` with a page of 100,000 accounts, with `&search=…` of the first one. It
+//! refuses what a benchmark must not send by mistake (another method or path, no key, no length), and ends when its
+//! stdin closes.
 
 use std::error::Error;
 use std::io::{self, Read, Write};

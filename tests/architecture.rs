@@ -196,36 +196,6 @@ fn reqwest_is_known_in_one_room_and_python_in_another() {
     }
 }
 
-/// A line as it counts for its width: without a comment for a tool, which cannot be elsewhere.
-fn shown(line: &str) -> &str {
-    let pragmas = ["  # noqa", "  # type:", "  # pyright:"];
-    let end = pragmas.iter().filter_map(|pragma| line.find(pragma)).min();
-    line.get(..end.unwrap_or(line.len())).unwrap_or(line)
-}
-
-#[test]
-fn no_line_is_wider_than_the_formatters_make_one() {
-    const MOST: usize = 120;
-    let mut folders = ["src", "python", "tests"].map(|name| root().join(name)).to_vec();
-    let mut seen = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
-            if path.is_dir() {
-                folders.push(path);
-            } else if ["rs", "py", "pyi"].contains(&suffix) {
-                seen += 1;
-                for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
-                    let width = shown(line).chars().count();
-                    assert!(width <= MOST, "{}:{} has {width} columns", path.display(), number + 1);
-                }
-            }
-        }
-    }
-    assert!(seen > 200, "only {seen} files were found");
-}
-
 #[test]
 fn an_import_is_seen_however_it_is_written() {
     let text = "use crate::account::{A, B};\nuse crate::{error, quota::Quota};\n// crate::commented\n\
