@@ -1,16 +1,16 @@
-//! Who may import whom: the arrows of `docs/design/2026-11-24-module-imports.md`, held to the source. And what every
-//! entry point of the binding must do.
+//! Checks the source against the imports that `docs/design/2026-11-24-module-imports.md` lists, and what every entry
+//! point of the binding must do.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may fail as a test may")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-type Arrows = BTreeMap<String, BTreeSet<String>>;
+type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// Not held to the core's arrows: the list of the rooms, what only tests, fuzzing and the simulation see, and the
-/// binding, which may import any. Its own rooms have arrows too. The core names the simulation behind its feature
-/// alone.
+/// The modules of the core whose imports are not checked: the list of the modules, those that only tests, fuzzing and
+/// the simulation use, and the binding, whose own modules have a list. The core names the simulation only behind its
+/// feature.
 const FREE: [&str; 5] = ["fuzzing", "lib", "properties", "python", "simulation"];
 
 fn root() -> &'static Path {
@@ -21,40 +21,40 @@ fn note() -> String {
     fs::read_to_string(root().join("docs/design/2026-11-24-module-imports.md")).unwrap()
 }
 
-/// The arrows of one block of the note: the first is the core's, the second the binding's.
-fn allowed(note: &str, block: usize) -> Arrows {
-    let arrow = |line: &str| {
-        let (room, imports) = line.split_once('→')?;
-        Some((room.trim().to_owned(), imports.split_whitespace().map(ToOwned::to_owned).collect()))
+/// Returns the imports that one block of the note lists: the first is the core's, the second the binding's.
+fn allowed(note: &str, block: usize) -> Graph {
+    let imports_of = |line: &str| {
+        let (module, imports) = line.split_once('→')?;
+        Some((module.trim().to_owned(), imports.split_whitespace().map(ToOwned::to_owned).collect()))
     };
     let blocks = note.split("```").skip(1).step_by(2);
-    blocks.skip(block).take(1).flat_map(str::lines).filter_map(arrow).collect()
+    blocks.skip(block).take(1).flat_map(str::lines).filter_map(imports_of).collect()
 }
 
-/// Every Rust file below a folder, with the room that it belongs to.
-fn files(folder: &Path, room: Option<&str>) -> Vec<(String, PathBuf)> {
+/// Returns every Rust file below a folder, with the module that it belongs to.
+fn files(folder: &Path, module: Option<&str>) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let room = room.unwrap_or(&name);
+        let module = module.unwrap_or(&name);
         if path.is_dir() {
-            found.extend(files(&path, Some(room)));
+            found.extend(files(&path, Some(module)));
         } else if path.extension().is_some_and(|extension| extension == "rs") && name != "tests" {
-            found.push((room.to_owned(), path.clone()));
+            found.push((module.to_owned(), path.clone()));
         }
     }
     found
 }
 
-/// The code of a file: no comments, and no module of tests at its end.
+/// Returns the code of a file: no comments, and no module of tests at its end.
 fn code(text: &str) -> String {
     let end = text.rfind("\n#[cfg(test)]\n").unwrap_or(text.len());
     let lines = text.get(..end).unwrap_or_default().lines();
     lines.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The rooms that code names behind `crate::` or `super::`, in a list with braces too.
+/// Returns the modules that code names behind `crate::` or `super::`, in a list with braces too.
 fn imports(code: &str, behind: &str) -> BTreeSet<String> {
     let word = |text: &str| {
         text.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '_').collect::<String>()
@@ -74,48 +74,48 @@ fn imports(code: &str, behind: &str) -> BTreeSet<String> {
     found
 }
 
-fn arrows_of(files: Vec<(String, PathBuf)>, behind: &str) -> Arrows {
-    let mut arrows = Arrows::new();
-    for (room, path) in files {
+fn graph_of(files: Vec<(String, PathBuf)>, behind: &str) -> Graph {
+    let mut graph = Graph::new();
+    for (module, path) in files {
         let named = imports(&code(&fs::read_to_string(path).unwrap()), behind);
-        arrows
-            .entry(room.clone())
+        graph
+            .entry(module.clone())
             .or_default()
-            .extend(named.into_iter().filter(|other| *other != room && other != "simulation"));
+            .extend(named.into_iter().filter(|other| *other != module && other != "simulation"));
     }
-    arrows
+    graph
 }
 
-/// The arrows that the source has, of the core and of the binding.
-fn actual() -> [Arrows; 2] {
-    let core = files(&root().join("src"), None).into_iter().filter(|(room, _)| !FREE.contains(&room.as_str()));
-    [arrows_of(core.collect(), "crate::"), arrows_of(files(&root().join("src/python"), None), "super::")]
+/// Returns the imports in the source, of the core and of the binding.
+fn actual() -> [Graph; 2] {
+    let core = files(&root().join("src"), None).into_iter().filter(|(module, _)| !FREE.contains(&module.as_str()));
+    [graph_of(core.collect(), "crate::"), graph_of(files(&root().join("src/python"), None), "super::")]
 }
 
 #[test]
-fn every_room_imports_just_what_the_note_says() {
+fn every_module_imports_exactly_what_the_note_says() {
     for (block, actual) in actual().into_iter().enumerate() {
         let allowed = allowed(&note(), block);
-        assert!(actual.len() > 10, "the rooms were not found: {actual:?}");
-        for (room, imports) in &actual {
-            let named = allowed.get(room).cloned().unwrap_or_default();
+        assert!(actual.len() > 10, "the modules were not found: {actual:?}");
+        for (module, imports) in &actual {
+            let named = allowed.get(module).cloned().unwrap_or_default();
             let (new, gone) = (imports - &named, &named - imports);
-            assert!(new.is_empty(), "{room} must not import {new:?}; if it should, say why in the note");
-            assert!(gone.is_empty(), "{room} no longer imports {gone:?}; the note still says so");
+            assert!(new.is_empty(), "{module} must not import {new:?}; if it should, say why in the note");
+            assert!(gone.is_empty(), "{module} no longer imports {gone:?}; the note still says so");
         }
         assert_eq!(allowed.keys().collect::<Vec<_>>(), actual.keys().collect::<Vec<_>>());
     }
 }
 
 #[test]
-fn the_arrows_make_no_circle() {
+fn the_imports_have_no_cycle() {
     for block in 0..2 {
         let mut left = allowed(&note(), block);
         while !left.is_empty() {
             let leaves: Vec<String> =
-                left.iter().filter(|(_, imports)| imports.is_empty()).map(|(room, _)| room.clone()).collect();
-            assert!(!leaves.is_empty(), "a circle in {left:?}");
-            left.retain(|room, _| !leaves.contains(room));
+                left.iter().filter(|(_, imports)| imports.is_empty()).map(|(module, _)| module.clone()).collect();
+            assert!(!leaves.is_empty(), "an import cycle in {left:?}");
+            left.retain(|module, _| !leaves.contains(module));
             for imports in left.values_mut() {
                 imports.retain(|import| !leaves.contains(import));
             }
@@ -123,7 +123,7 @@ fn the_arrows_make_no_circle() {
     }
 }
 
-/// The functions of a file that Python can call, each with its body.
+/// Returns the functions of a file that Python can call, each with its body.
 fn entry_points(code: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for block in code.split("#[pymethods]").skip(1) {
@@ -149,7 +149,7 @@ fn every_function_that_python_can_call_is_guarded() {
     for (_, path) in files(&root().join("src/python"), None) {
         for (name, body) in entry_points(&code(&fs::read_to_string(&path).unwrap())) {
             seen += 1;
-            // The collector of garbage calls it, and it must call nothing of Python's.
+            // The garbage collector calls it, and it must call nothing of Python's.
             let exempt = name == "__traverse__";
             assert!(exempt || body.contains("guarded("), "{} of {} is not guarded", name, path.display());
         }
@@ -159,14 +159,14 @@ fn every_function_that_python_can_call_is_guarded() {
 
 #[test]
 fn the_interpreter_is_released_and_taken_in_one_place_each() {
-    for (room, path) in files(&root().join("src/python"), None) {
+    for (module, path) in files(&root().join("src/python"), None) {
         let code = code(&fs::read_to_string(&path).unwrap());
-        for (call, home, instead) in [
+        for (call, only, instead) in [
             (".detach(", "exit", "exit::detached, which counts the thread and parks it when the interpreter exits"),
             ("Python::attach(", "lane", "a result that is converted by whoever holds the interpreter"),
             ("new_closure(", "hooks", "a method of a class, which is seen to be guarded"),
         ] {
-            assert!(room == home || !code.contains(call), "{} calls {call}..): use {instead}", path.display());
+            assert!(module == only || !code.contains(call), "{} calls {call}..): use {instead}", path.display());
         }
     }
 }
@@ -181,17 +181,17 @@ fn an_entry_point_is_found_however_it_is_declared() {
 }
 
 #[test]
-fn reqwest_is_known_in_one_room_and_python_in_another() {
-    for (room, path) in files(&root().join("src"), None) {
+fn each_library_is_used_in_its_own_modules_only() {
+    for (module, path) in files(&root().join("src"), None) {
         let code = code(&fs::read_to_string(&path).unwrap());
-        for (library, homes) in [
+        for (library, users) in [
             ("reqwest::", &["transport"][..]),
             ("pyo3::", &["python"]),
             ("pythonize::", &["python"]),
             ("arrow_", &["columns", "plan", "python"]),
             ("rusqlite::", &["plan"]),
         ] {
-            assert!(homes.contains(&room.as_str()) || !code.contains(library), "{} names {library}", path.display());
+            assert!(users.contains(&module.as_str()) || !code.contains(library), "{} names {library}", path.display());
         }
     }
 }
